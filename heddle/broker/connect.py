@@ -1,0 +1,205 @@
+"""Connections to NATS, and requests to JetStream's API with its errors told apart."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Final, NamedTuple
+
+import nats
+import nats.errors
+from nats.aio.client import Client
+
+from heddle import events
+from heddle.errors import BrokerError, NoServer, Refused
+from heddle.telemetry.observer import Observer
+
+MINIMUM_SERVER: Final = (2, 12, 0)
+STREAM_NAME_IN_USE: Final = 10058
+NO_MESSAGE: Final = 10037
+MAXIMUM_REACHED: Final = 10077
+"""JetStream's error code when a stream or a subject is at its cap."""
+
+_OUTBOUND_BYTES: Final = 16 << 20
+
+
+@asynccontextmanager
+async def connected(
+    url: str,
+    role: str,
+    observer: Observer,
+    *,
+    timeout: float = 3.0,  # noqa: ASYNC109  # the first connection has a deadline; afterwards the client reconnects for ever
+) -> AsyncIterator[Client]:
+    """A connection that heals itself, for as long as the block runs.
+
+    Args:
+        url: one or several servers, separated by commas.
+        role: names the connection in the server's monitoring.
+        observer: is told of every loss.
+        timeout: seconds that the first connection may take.
+
+    Raises:
+        NoServer: nothing answers there.
+        BrokerError: the server is too old.
+    """
+    client = Client()
+    last: list[BaseException] = []
+
+    async def on_error(error: Exception) -> None:
+        last[:] = [error]
+        if isinstance(error, nats.errors.SlowConsumerError):
+            observer.see(events.MESSAGES_DROPPED, "the client library dropped a message: a subscription's buffer is full", role=role)
+        elif client.is_connected:
+            observer.see(events.BROKER_TROUBLE, "the server reports an error", role=role, error=str(error))
+
+    async def on_disconnect() -> None:
+        if not client.is_closed:
+            observer.see(events.DISCONNECTED, "lost the server; reconnecting", role=role, url=url)
+
+    async def on_reconnected() -> None:
+        observer.see(events.RECONNECTED, "the server is back", role=role, url=url)
+
+    try:
+        await asyncio.wait_for(
+            client.connect(
+                servers=[part.strip() for part in url.split(",")],
+                name=f"heddle-{role}",
+                error_cb=on_error,
+                disconnected_cb=on_disconnect,
+                reconnected_cb=on_reconnected,
+                connect_timeout=2,
+                reconnect_time_wait=0.2,  # type: ignore[arg-type]  # annotated as int, used as seconds
+                max_reconnect_attempts=-1,
+                ping_interval=10,
+                pending_size=_OUTBOUND_BYTES,
+                user_credentials=os.environ.get("NATS_CREDS") or None,
+            ),
+            timeout,
+        )
+    except (TimeoutError, OSError, nats.errors.Error, ValueError) as error:
+        await client.close()
+        reason = f" ({last[0]})" if last and str(last[0]) else f" ({error})" if str(error) else ""
+        raise NoServer(f"no NATS server answers at {url}{reason}. Start one with `heddle up`, or name yours with --server or NATS_URL") from None
+    try:
+        _check_version(client, url)
+        yield client
+    finally:
+        await client.close()
+
+
+def _check_version(client: Client, url: str) -> None:
+    version = client.connected_server_version
+    if (version.major, version.minor, version.patch) < MINIMUM_SERVER:
+        wanted = ".".join(map(str, MINIMUM_SERVER))
+        raise BrokerError(f"the server at {url} is version {version}; heddle needs {wanted} or newer (message schedules, per-message TTL)")
+
+
+async def js_api(client: Client, subject: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    """One request to `$JS.API.<subject>`.
+
+    Raises:
+        Refused: JetStream answered with an error; its code is kept.
+        BrokerError: JetStream did not answer.
+    """
+    try:
+        answer = await client.request(f"$JS.API.{subject}", json.dumps(body).encode() if body is not None else b"", timeout=5)
+    except nats.errors.NoRespondersError:
+        raise BrokerError("the server has no JetStream: start nats-server with -js, or give it a `jetstream {}` block") from None
+    except (nats.errors.TimeoutError, nats.errors.ConnectionClosedError) as error:
+        raise BrokerError(f"no answer from JetStream to {subject}: {error}") from None
+    parsed: dict[str, Any] = json.loads(answer.data)
+    if "error" in parsed:
+        raise Refused(parsed["error"].get("description", "refused"), parsed["error"].get("err_code", 0))
+    return parsed
+
+
+async def last_on_subject(client: Client, stream: str, subject: str) -> bytes | None:
+    """The newest message a stream holds on a subject (direct get); None if it holds none.
+
+    Raises:
+        BrokerError: the stream did not answer.
+    """
+    try:
+        answer = await client.request(f"$JS.API.DIRECT.GET.{stream}.{subject}", b"", timeout=5)
+    except (nats.errors.Error, TimeoutError) as error:
+        raise BrokerError(f"cannot read {subject} from {stream}: {type(error).__name__} {error}") from None
+    if answer.headers and (status := answer.headers.get("Status")):
+        if status == "404":
+            return await _last_from_leader(client, stream, subject)
+        raise BrokerError(f"cannot read {subject} from {stream}: {status} {answer.headers.get('Description', '')}")
+    return answer.data
+
+
+async def _last_from_leader(client: Client, stream: str, subject: str) -> bytes | None:
+    """The same from the stream's leader: in a cluster a direct get may be answered by a replica that lags."""
+    try:
+        answer = await js_api(client, f"STREAM.MSG.GET.{stream}", {"last_by_subj": subject})
+    except Refused as refused:
+        if refused.code == NO_MESSAGE:
+            return None
+        raise
+    return base64.b64decode(answer["message"].get("data", ""))
+
+
+async def submit(client: Client, subject: str, body: bytes, message_id: str | None = None) -> None:
+    """Publish one message and wait until its stream has stored it.
+
+    Raises:
+        Refused: the stream said no, for instance because it is full.
+        NoStream: no stream takes that subject yet.
+        BrokerError: no answer came.
+    """
+    if len(body) > client.max_payload - 512:
+        raise Refused(f"the message has {len(body)} bytes; the server takes {client.max_payload}: send a reference to the data instead")
+    headers = {"Nats-Msg-Id": message_id} if message_id else None
+    try:
+        answer = await client.request(subject, body, timeout=5, headers=headers)
+    except nats.errors.NoRespondersError:
+        raise NoStream(f"no stream takes {subject}") from None
+    except (nats.errors.Error, TimeoutError) as error:
+        raise BrokerError(f"{subject}: no PubAck came ({type(error).__name__}); it may or may not be stored") from None
+    if error_told := json.loads(answer.data).get("error"):
+        raise Refused(f"{subject}: {error_told.get('description', 'refused')}", error_told.get("err_code", 0))
+
+
+class NoStream(BrokerError):
+    """No stream takes that subject: no role has run against this server yet."""
+
+
+class Stored(NamedTuple):
+    """A message as a stream holds it."""
+
+    sequence: int
+    subject: str
+    body: bytes
+
+
+async def stored_from(client: Client, stream: str, sequence: int, subject_filter: str, count: int) -> list[Stored]:
+    """Up to `count` messages of a stream on matching subjects, from a sequence on, in one request (batched direct get).
+
+    Raises:
+        BrokerError: the stream did not answer.
+    """
+    inbox = client.new_inbox()
+    subscription = await client.subscribe(inbox)
+    request = {"batch": count, "seq": max(1, sequence), "next_by_subj": subject_filter}
+    found: list[Stored] = []
+    try:
+        await client.publish(f"$JS.API.DIRECT.GET.{stream}", json.dumps(request).encode(), reply=inbox)
+        while True:
+            message = await subscription.next_msg(timeout=5)
+            headers = message.headers or {}
+            if (status := headers.get("Status")) is not None:
+                if status in {"204", "404"}:
+                    return found
+                raise BrokerError(f"cannot read {stream}: {status} {headers.get('Description', '')}")
+            found.append(Stored(int(headers["Nats-Sequence"]), headers["Nats-Subject"], message.data))
+    except (nats.errors.Error, TimeoutError) as error:
+        raise BrokerError(f"cannot read {stream}: {type(error).__name__}") from None
+    finally:
+        await subscription.unsubscribe()

@@ -1,0 +1,387 @@
+"""The raw window: take messages with overlapping pulls, publish on with an inbox of our own for PubAcks, then ack.
+
+Router and worker share it. `Intake` asks the server for as many messages as there are free slots and hands each to a
+callback; `Outbox` publishes and tells, per message, when the server has stored it. Neither makes a Task or a Future per
+message, which is what makes it fast (nats-py's fetch and publish_async make several).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import nats.errors
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+
+from heddle import events
+from heddle.errors import BrokerError, Refused
+from heddle.telemetry.observer import Observer
+
+Headers = dict[str, str]
+
+PULL_EXPIRES: Final = 30.0
+REPEAT_AFTER: Final = 2.0
+"""Seconds without a PubAck until a publish is sent again; below every ack_wait, so that we repeat before others do."""
+_REVIVE_DELAY: Final = 0.25
+_HEADROOM: Final = 4096
+_UNLIMITED: Final = -1
+
+
+class Delivery:
+    """A message taken from a stream, and the address of its ack.
+
+    Attributes:
+        body, headers, subject: the message as it came.
+        stream, sequence: where it is stored.
+        delivered: 1 on its first delivery.
+        stored: seconds since the epoch at which the stream stored it.
+    """
+
+    __slots__ = ("body", "delivered", "headers", "reply", "sequence", "source", "stored", "stream", "subject")
+
+    def __init__(self, message: Msg, source: Source) -> None:
+        self.body: bytes = message.data
+        self.headers: Headers | None = message.headers
+        self.subject: str = message.subject
+        self.reply: str = message.reply
+        self.source = source
+        self.stream = source.stream
+        # $JS.ACK[.<domain>.<account>].<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<time>.<pending>[.<token>]
+        parts = self.reply.split(".")
+        first = 4 if len(parts) < 11 else 6
+        self.delivered = int(parts[first])
+        self.sequence = int(parts[first + 1])
+        self.stored = int(parts[first + 3]) / 1e9
+
+
+OnDelivery = Callable[[Delivery], Awaitable[None]]
+
+
+@dataclass(slots=True, eq=False)
+class Source:
+    """A durable consumer that is pulled from.
+
+    Attributes:
+        make: makes the consumer; called at the start and whenever the server says that it is gone.
+        asked: messages asked for and not yet delivered.
+        want: how many to ask for at once; doubles while asks are used up, halves when they expire.
+    """
+
+    stream: str
+    durable: str
+    make: Callable[[], Awaitable[None]]
+    want: int = 1
+    asked: int = 0
+    expires: float = 0.0
+    subscription: Subscription | None = None
+    inbox: str = ""
+    reviving: bool = False
+
+
+class Intake:
+    """Pulls from several durables with one number of slots: what is asked for and what is held never exceed it.
+
+    Args:
+        client: the connection.
+        slots: messages held at the same time.
+        on_delivery: called for each message, in order per source; it must lead to `release`.
+        observer: is told when a consumer has to be made again.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(
+        self, client: Client, slots: int, on_delivery: OnDelivery, observer: Observer, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._client = client
+        self._slots = slots
+        self._on_delivery = on_delivery
+        self._observer = observer
+        self._clock = clock
+        self._sources: list[Source] = []
+        self._hungry: deque[Source] = deque()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._stopped = False
+        self._reconnects = client.stats["reconnects"]
+        self.held = 0
+
+    async def add(self, source: Source) -> None:
+        """Make the source's consumer and begin to pull from it."""
+        await source.make()
+        source.inbox = self._client.new_inbox()
+
+        async def on_message(message: Msg) -> None:
+            await self._received(source, message)
+
+        source.subscription = await self._client.subscribe(
+            source.inbox, cb=on_message, pending_msgs_limit=_UNLIMITED, pending_bytes_limit=_UNLIMITED
+        )
+        self._sources.append(source)
+        source.want = max(1, self._slots // len(self._sources)) if len(self._sources) == 1 else 1
+        self._hungry.append(source)
+        await self._serve()
+
+    async def remove(self, source: Source) -> None:
+        """Stop pulling from a source; what it already delivered stays held."""
+        self._sources.remove(source)
+        if source in self._hungry:
+            self._hungry.remove(source)
+        if source.subscription is not None:
+            with contextlib.suppress(nats.errors.Error):
+                await source.subscription.unsubscribe()
+
+    async def stop(self) -> None:
+        """Ask for nothing more. What is held can still be acked and released."""
+        self._stopped = True
+        for source in list(self._sources):
+            await self.remove(source)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def ack(self, delivery: Delivery) -> None:
+        """Tell the server that the message is done with, and free its slot."""
+        with contextlib.suppress(nats.errors.Error):  # a lost ack means a redelivery, which every role can bear
+            await self._client.publish(delivery.reply, b"")
+        await self.release()
+
+    async def hand_back(self, delivery: Delivery, delay: float) -> None:
+        """Ask the server to deliver the message again after `delay` seconds, and free its slot."""
+        with contextlib.suppress(nats.errors.Error):
+            await self._client.publish(delivery.reply, b'-NAK {"delay": %d}' % int(delay * 1e9))
+        await self.release()
+
+    async def heartbeat(self, delivery: Delivery) -> None:
+        """Tell the server that the message is being worked on: its ack_wait starts anew."""
+        with contextlib.suppress(nats.errors.Error):
+            await self._client.publish(delivery.reply, b"+WPI")
+
+    async def release(self) -> None:
+        """Free the slot of a message without an ack: the server delivers it again after ack_wait."""
+        self.held -= 1
+        if self._hungry:
+            await self._serve()
+
+    async def look_after(self) -> None:
+        """Notice asks that the server lost, or forgot in a reconnection; called about once a second."""
+        now = self._clock()
+        reconnected = self._client.stats["reconnects"] != self._reconnects
+        self._reconnects = self._client.stats["reconnects"]
+        for source in self._sources:
+            if reconnected or (source.asked and now > source.expires + 2):
+                source.asked = 0
+                self._feel_hungry(source)
+        await self._serve()
+
+    async def _received(self, source: Source, message: Msg) -> None:
+        if not message.reply:
+            await self._status(source, message)
+            return
+        source.asked = max(0, source.asked - 1)
+        self.held += 1
+        if source.asked <= source.want // 2:
+            if source.asked == 0:
+                source.want = min(self._slots, source.want * 2)
+            self._feel_hungry(source)
+            await self._serve()
+        await self._on_delivery(Delivery(message, source))
+
+    async def _status(self, source: Source, message: Msg) -> None:
+        headers = message.headers or {}
+        status, told = headers.get("Status", ""), headers.get("Description", "")
+        left = headers.get("Nats-Pending-Messages", "")
+        source.asked = max(0, source.asked - int(left)) if left.isdecimal() else 0
+        match status:
+            case "408":  # the ask expired
+                source.want = max(1, source.want // 2) if len(self._sources) > 1 else source.want
+                self._feel_hungry(source)
+                await self._serve()
+            case "404":  # nothing there for an ask that does not wait
+                self._feel_hungry(source)
+                await self._serve()
+            case _:  # the consumer is gone, has a new leader, or nobody answers
+                self._revive(source, f"{status} {told}".strip())
+
+    def _revive(self, source: Source, reason: str) -> None:
+        if source.reviving or self._stopped:
+            return
+        source.reviving = True
+
+        async def again() -> None:
+            while not self._stopped:
+                await asyncio.sleep(_REVIVE_DELAY)
+                try:
+                    await source.make()
+                    break
+                except BrokerError:
+                    continue
+            self._observer.see(events.BROKER_TROUBLE, "pulls were interrupted; pulling again", consumer=source.durable, reason=reason)
+            source.reviving = False
+            source.asked = 0
+            self._feel_hungry(source)
+            await self._serve()
+
+        task = asyncio.create_task(again())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _feel_hungry(self, source: Source) -> None:
+        if source not in self._hungry and not source.reviving:
+            self._hungry.append(source)
+
+    async def _serve(self) -> None:
+        """Ask for the hungry, in turn, as far as there are free slots; an ask is worth its request from half a `want` on."""
+        while self._hungry and not self._stopped:
+            source = self._hungry[0]
+            asked = sum(other.asked for other in self._sources)
+            free = self._slots - self.held - asked
+            reachable = self._slots - (asked - source.asked)
+            enough = max(1, min(source.want, reachable) // 2)
+            if free < enough:
+                return
+            self._hungry.popleft()
+            batch = min(free, max(1, source.want - source.asked)) if source.want > source.asked else 0
+            if batch:
+                await self._ask(source, batch)
+
+    async def _ask(self, source: Source, batch: int) -> None:
+        # More sources than slots take turns: short asks, so that a slot is not held by a source with nothing to do.
+        expires = PULL_EXPIRES if len(self._sources) <= self._slots else 1.0
+        source.asked += batch
+        source.expires = self._clock() + expires
+        request = b'{"batch": %d, "expires": %d}' % (batch, int(expires * 1e9))
+        with contextlib.suppress(nats.errors.Error):  # disconnected: look_after asks anew
+            await self._client.publish(f"$JS.API.CONSUMER.MSG.NEXT.{source.stream}.{source.durable}", request, reply=source.inbox)
+
+
+Then = Callable[[Any, Refused | None], Awaitable[None]]
+
+
+@dataclass(slots=True)
+class _Sent:
+    then: Then
+    context: Any
+    subject: str
+    body: bytes
+    headers: Headers | None
+    at: float
+    repeated: int = field(default=0)
+
+
+class Outbox:
+    """Publishes into streams and tells when each message is stored.
+
+    Args:
+        client: the connection.
+        observer: is told of every publish that had to be repeated.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(self, client: Client, observer: Observer, clock: Callable[[], float] = time.monotonic) -> None:
+        self._client = client
+        self._observer = observer
+        self._clock = clock
+        self._inbox = client.new_inbox()
+        self._cut = len(self._inbox) + 1
+        self._waiting: dict[str, _Sent] = {}
+        self._number = 0
+
+    async def start(self) -> None:
+        """Subscribe to the inbox of PubAcks."""
+        await self._client.subscribe(f"{self._inbox}.*", cb=self._on_puback, pending_msgs_limit=_UNLIMITED, pending_bytes_limit=_UNLIMITED)
+
+    @property
+    def waiting(self) -> int:
+        """Publishes without a PubAck so far."""
+        return len(self._waiting)
+
+    async def send(self, subject: str, body: bytes, then: Then, context: Any, headers: Headers | None = None) -> None:
+        """Publish; `await then(context, None)` once it is stored, `await then(context, refused)` if the server refuses.
+
+        It is published again, with the same headers, until one of the two happens; so give it a `Nats-Msg-Id`, or a subject
+        that takes one message only.
+        """
+        self._number += 1
+        token = str(self._number)
+        sent = self._waiting[token] = _Sent(then, context, subject, body, headers, self._clock())
+        await self._publish(token, sent)
+
+    async def publish(self, subject: str, body: bytes, headers: Headers | None = None) -> None:
+        """Publish and wait until it is stored.
+
+        Raises:
+            Refused: the server said no.
+        """
+        done: asyncio.Future[Refused | None] = asyncio.get_running_loop().create_future()
+
+        async def then(_: None, refused: Refused | None) -> None:
+            if not done.done():
+                done.set_result(refused)
+
+        await self.send(subject, body, then, None, headers)
+        if (refused := await done) is not None:
+            raise refused
+
+    async def look_after(self) -> None:
+        """Publish again what has waited too long for its PubAck; called about once a second."""
+        if not self._client.is_connected:
+            return
+        now = self._clock()
+        late = [(token, sent) for token, sent in self._waiting.items() if now - sent.at > REPEAT_AFTER]
+        for token, sent in late:
+            sent.at = now
+            sent.repeated += 1
+            await self._publish(token, sent)
+        if late:
+            self._observer.see(events.PUBLISHES_REPEATED, "no PubAck came; publishing again", count=len(late), subject=late[0][1].subject)
+
+    async def _publish(self, token: str, sent: _Sent) -> None:
+        if len(sent.body) + _HEADROOM > self._client.max_payload and sent.headers:
+            del self._waiting[token]
+            await sent.then(sent.context, Refused(f"{len(sent.body)} bytes and headers are more than the server takes in one message"))
+            return
+        with contextlib.suppress(nats.errors.OutboundBufferLimitError, nats.errors.ConnectionClosedError):  # repeated later
+            await self._client.publish(sent.subject, sent.body, reply=f"{self._inbox}.{token}", headers=sent.headers)
+
+    async def _on_puback(self, message: Msg) -> None:
+        token = message.subject[self._cut :]
+        sent = self._waiting.get(token)
+        if sent is None:  # the PubAck of a publish that was repeated
+            return
+        data = message.data
+        if not data:  # nobody listens on that subject just now: the stream's leader is away; look_after repeats it
+            return
+        del self._waiting[token]
+        await sent.then(sent.context, None if b'"error"' not in data else _refusal(data, sent.subject))
+
+
+def _refusal(data: bytes, subject: str) -> Refused | None:
+    error = json.loads(data).get("error")
+    return Refused(f"{subject}: {error.get('description', 'refused')}", error.get("err_code", 0)) if error else None
+
+
+@contextlib.asynccontextmanager
+async def looked_after(*parts: Intake | Outbox, every: float = 1.0) -> Any:
+    """Call `look_after` of the parts on a timer, for as long as the block runs."""
+
+    async def rounds() -> None:
+        while True:
+            await asyncio.sleep(every)
+            for part in parts:
+                with contextlib.suppress(nats.errors.Error):
+                    await part.look_after()
+
+    task = asyncio.create_task(rounds())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task

@@ -1,0 +1,186 @@
+"""The streams, buckets and durable consumers of heddle, made idempotently."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from nats.aio.client import Client
+
+from heddle import events, subjects
+from heddle.broker.connect import STREAM_NAME_IN_USE, js_api
+from heddle.errors import Refused, StreamMismatch
+from heddle.settings import StreamSettings
+from heddle.telemetry.observer import Observer
+
+SETTINGS_GENERATION: Final = 1
+"""Raised whenever the settings below change: of two processes the newer updates the streams, the older runs on."""
+_GENERATION_KEY: Final = "heddle-generation"
+_SECOND: Final = 10**9
+_DAY: Final = 86_400 * _SECOND
+
+_SAFE_TO_UPDATE: Final = frozenset(
+    {"max_age", "max_msgs", "max_bytes", "max_msgs_per_subject", "duplicate_window", "num_replicas", "republish", "metadata", "description"}
+)
+
+Config = dict[str, Any]
+
+
+def stream_configs(settings: StreamSettings) -> list[Config]:
+    """Every stream and bucket, as JetStream's API takes them; durations in nanoseconds."""
+    dead_age = int(settings.dead_max_age * _SECOND)
+    streams: list[Config] = [
+        {"name": subjects.GOALS, "subjects": [subjects.GOALS_INCOMING], "retention": "workqueue", "discard": "new"},
+        {"name": subjects.INCOMING, "subjects": [subjects.TASKS_INCOMING], "retention": "workqueue", "discard": "new"},
+        {
+            "name": subjects.DEFER,
+            "subjects": ["heddle.defer.>", "heddle.due.>"],
+            "retention": "workqueue",
+            "discard": "old",
+            "allow_msg_schedules": True,
+        },
+        {
+            "name": subjects.TASKS,
+            "subjects": ["heddle.tasks.*.*"],
+            "retention": "workqueue",
+            "discard": "new",
+            "discard_new_per_subject": True,
+            "max_msgs_per_subject": settings.backlog_per_subject,
+        },
+        {
+            "name": subjects.OUTCOMES,
+            "subjects": ["heddle.outcomes.*.*.*.*"],
+            "max_msgs_per_subject": 1,
+            "discard": "new",
+            "discard_new_per_subject": True,
+            "allow_direct": True,
+            "allow_msg_ttl": True,
+            "max_age": int(settings.outcomes_max_age * _SECOND),
+            "republish": {"src": "heddle.outcomes.*.*.*.*", "dest": "heddle.results.{{wildcard(2)}}"},
+        },
+        {"name": subjects.ORIGINALS, "subjects": ["heddle.original.*"], "max_msgs_per_subject": 1, "allow_direct": True, "max_age": dead_age},
+        {
+            "name": subjects.DEAD,
+            "subjects": ["heddle.dead.*.*.*.*"],
+            "max_msgs_per_subject": 1,
+            "max_msgs": settings.dead_max_msgs,
+            "discard": "old",
+            "allow_direct": True,
+            "max_age": dead_age,
+            "republish": {"src": "heddle.dead.*.*.*.*", "dest": subjects.DEAD_LETTERS},
+        },
+    ]
+    buckets = [
+        _bucket(subjects.CLAIMS, max_age=30 * _SECOND),
+        _bucket(subjects.GOAL_RECORDS, max_age=7 * _DAY),
+        _bucket(subjects.CANCEL, max_age=_DAY),
+        _bucket(subjects.RULES, history=64),
+        _bucket(subjects.META),
+        _bucket(subjects.WORKERS, max_age=10 * _SECOND),
+    ]
+    common = {"storage": "file", "num_replicas": settings.replicas, "metadata": {_GENERATION_KEY: str(SETTINGS_GENERATION)}}
+    return [{**config, **common} for config in (*streams, *buckets)]
+
+
+def _bucket(name: str, *, max_age: int = 0, history: int = 1) -> Config:
+    """A key-value bucket as the stream it is (NATS ADR-8)."""
+    return {
+        "name": f"KV_{name}",
+        "subjects": [f"$KV.{name}.>"],
+        "max_msgs_per_subject": history,
+        "max_age": max_age,
+        "discard": "new",
+        "allow_rollup_hdrs": True,
+        "deny_delete": True,
+        "allow_direct": True,
+    } | ({"duplicate_window": min(max_age, 120 * _SECOND)} if max_age else {})
+
+
+@dataclass(frozen=True, slots=True)
+class Streams:
+    """What a role must know of the streams: when each was created, in microseconds since the epoch, for derived ids."""
+
+    created: Mapping[str, int]
+
+
+async def make_streams(client: Client, settings: StreamSettings, observer: Observer) -> Streams:
+    """Make every stream and bucket, or bring those that exist up to date.
+
+    Raises:
+        StreamMismatch: one exists with a setting that is not safe to change; both values are named.
+        BrokerError: JetStream is not there or refused.
+    """
+    created = {}
+    for config in stream_configs(settings):
+        try:
+            answer = await js_api(client, f"STREAM.CREATE.{config['name']}", config)
+        except Refused as refused:
+            if refused.code != STREAM_NAME_IN_USE:
+                raise StreamMismatch(f"cannot make the stream {config['name']}: {refused}") from None
+            answer = await _reconcile(client, config, observer)
+        created[config["name"]] = _microseconds(answer["created"])
+    return Streams(created)
+
+
+async def _reconcile(client: Client, wanted: Config, observer: Observer) -> dict[str, Any]:
+    name = wanted["name"]
+    info = await js_api(client, f"STREAM.INFO.{name}")
+    found: Config = info["config"]
+    different = differences(wanted, found)
+    if not different:
+        return info
+    generation = found.get("metadata", {}).get(_GENERATION_KEY, "0")
+    if generation.isdecimal() and int(generation) > SETTINGS_GENERATION:
+        observer.see(events.STREAM_DIFFERS, "a newer heddle made this stream; running on with its settings", stream=name, settings=different)
+        return info
+    if unsafe := {key: values for key, values in different.items() if key not in _SAFE_TO_UPDATE}:
+        told = "; ".join(f"{key} is {there!r}, heddle needs {want!r}" for key, (want, there) in unsafe.items())
+        raise StreamMismatch(f"the stream {name} exists and cannot be changed safely: {told}. Move its messages away and delete it, then start again")
+    updated = {key: value for key, value in found.items() if key != "created"} | {key: wanted[key] for key in different}
+    return await js_api(client, f"STREAM.UPDATE.{name}", updated)
+
+
+def differences(wanted: Config, found: Config) -> dict[str, tuple[Any, Any]]:
+    """The settings we care about that differ, as (wanted, found); keys that the server adds of its own do not count."""
+
+    def same(key: str, want: Any) -> bool:
+        there = found.get(key)
+        if key == "metadata":
+            return bool(want.items() <= (there or {}).items())
+        return bool(want == there or (not want and not there))
+
+    return {key: (want, found.get(key)) for key, want in wanted.items() if not same(key, want)}
+
+
+async def make_consumer(client: Client, stream: str, durable: str, *, filter_subject: str, ack_wait: float, max_ack_pending: int) -> None:
+    """Make a durable pull consumer, or bring its timing up to date.
+
+    Args:
+        client: the connection.
+        stream: the stream it reads.
+        durable: its name; all who pull from it share the work.
+        filter_subject: what it delivers.
+        ack_wait: seconds until an unacknowledged message is delivered again.
+        max_ack_pending: messages that all who pull may hold together.
+
+    Raises:
+        BrokerError: JetStream refused.
+    """
+    config = {
+        "durable_name": durable,
+        "filter_subject": filter_subject,
+        "ack_policy": "explicit",
+        "deliver_policy": "all",
+        "ack_wait": int(ack_wait * _SECOND),
+        "max_ack_pending": max_ack_pending,
+        "max_deliver": -1,
+        "max_waiting": 512,
+    }
+    await js_api(client, f"CONSUMER.CREATE.{stream}.{durable}.{filter_subject}", {"stream_name": stream, "config": config})
+
+
+def _microseconds(created: str) -> int:
+    moment = datetime.fromisoformat(created)
+    return int(moment.timestamp()) * 10**6 + moment.microsecond

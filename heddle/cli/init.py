@@ -1,0 +1,3 @@
+"""stub."""
+def init() -> None:
+    """Stub."""

@@ -1,0 +1,99 @@
+"""The options that commands share, and what they mean."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from heddle.errors import NoServer
+from heddle.settings import find_upwards
+
+SERVER_FILE = ".heddle/server.json"
+
+
+class OutputFormat(StrEnum):
+    """How a command prints."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+Output = Annotated[OutputFormat, typer.Option("--output", "-o", help="text for people, json for pipes.")]
+Server = Annotated[
+    str | None,
+    typer.Option("--server", help="NATS URL; else NATS_URL, the `nats` context, or the .heddle/server.json that `heddle up` writes."),
+]
+Macros = Annotated[
+    list[str] | None, typer.Option("--macros", help="Modules, files or folders with macros, with commas or by repeating. Default: workflows/.")
+]
+RulesFile = Annotated[Path | None, typer.Option("--rules", help="Rules file. Default: configs/router_rules.yaml.")]
+MetricsPort = Annotated[int | None, typer.Option("--metrics-port", help="Serve Prometheus metrics on this port.")]
+MetricsHost = Annotated[str, typer.Option("--metrics-host", help="Address that the metrics are served on.")]
+LogLevel = Annotated[str, typer.Option("--log-level", help="debug, info, warning or error.")]
+Timeout = Annotated[str, typer.Option("--timeout", help="How long to follow, such as 60s or 5m.")]
+
+
+def words(given: Iterable[str] | None) -> list[str] | None:
+    """A list option's words, given with commas or by repeating the flag; None if it was not given."""
+    found = [word.strip() for item in given or () for word in item.split(",") if word.strip()]
+    return found or None
+
+
+def examples(part: str) -> Path:
+    """The examples that the wheel carries."""
+    return Path(__file__).resolve().parent.parent / "examples" / part
+
+
+def macro_sources(given: Iterable[str] | None) -> list[str]:
+    """Where macros come from: what was asked for, else workflows/ here, else the wheel's examples."""
+    asked = words(given)
+    if asked:
+        return asked
+    return [str(Path("workflows"))] if Path("workflows").is_dir() else [str(_source("workflows"))]
+
+
+def rules_path(given: Path | None) -> Path:
+    """Where the rules are: what was asked for, else configs/router_rules.yaml here, else the wheel's example."""
+    default = Path("configs/router_rules.yaml")
+    if given is not None:
+        return given
+    return default if default.is_file() else _source("configs") / "router_rules.yaml"
+
+
+def _source(part: str) -> Path:
+    """The examples of the wheel or, in an editable install, those of the checkout."""
+    carried = examples(part)
+    return carried if carried.exists() else Path(__file__).resolve().parents[2] / part
+
+
+def server_url(given: str | None) -> str:
+    """The server to use: the flag, then NATS_URL, then a `nats` context, then .heddle/server.json here or above.
+
+    Raises:
+        NoServer: none of them names one.
+    """
+    if url := given or os.environ.get("NATS_URL"):
+        return url
+    if url := _nats_context():
+        return url
+    file = find_upwards(SERVER_FILE)
+    if file is None:
+        raise NoServer("no NATS server is named. Start one with `heddle up`, or name yours with --server or NATS_URL")
+    return str(json.loads(file.read_text())["url"])
+
+
+def _nats_context() -> str | None:
+    """The URL of the selected context of the `nats` command line, if there is one."""
+    folder = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "nats"
+    try:
+        name = (folder / "context.txt").read_text().strip()
+        url = json.loads((folder / "context" / f"{name}.json").read_text()).get("url")
+    except (OSError, ValueError):
+        return None
+    return url if isinstance(url, str) and url else None

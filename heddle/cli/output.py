@@ -1,0 +1,108 @@
+"""How commands print: tables for people on standard output, JSON for pipes, errors on standard error."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+from collections.abc import Coroutine, Iterable, Sequence
+from enum import IntEnum
+from typing import Any, TypeVar
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from heddle.cli.options import OutputFormat
+from heddle.errors import DefinitionError, HeddleError, NoServer, RulesError, SettingsError
+from heddle.router.rules import parse_duration
+
+T = TypeVar("T")
+
+
+class Exit(IntEnum):
+    """The exit codes of the command line."""
+
+    DONE = 0
+    INCOMPLETE = 1
+    USAGE = 2
+    TIMED_OUT = 3
+    NO_SERVER = 4
+
+
+def console() -> Console:
+    """Standard output."""
+    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+
+
+def aside() -> Console:
+    """Standard error: progress and remarks, which are not the answer."""
+    return Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
+
+
+def print_json(value: Any) -> None:
+    """The answer as JSON."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2 if sys.stdout.isatty() else None) + "\n")
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None) -> None:
+    """The answer as a table; long cells wrap."""
+    table = Table(*columns, title=title, title_justify="left", header_style="bold", box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*(escape("" if cell is None else str(cell)) for cell in row))
+    Console(highlight=False, width=None if sys.stdout.isatty() else 160).print(table)
+
+
+def fail(message: str, code: Exit) -> typer.Exit:
+    """Say what went wrong on standard error; the result is to be raised."""
+    aside().print(f"[bold red]error:[/] {escape(message)}")
+    return typer.Exit(code)
+
+
+def seconds(text: str) -> float:
+    """An option's duration, such as 60s.
+
+    Raises:
+        typer.BadParameter: it is none.
+    """
+    try:
+        return float(text) if text.replace(".", "", 1).isdecimal() else parse_duration(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def run(work: Coroutine[Any, Any, T], output: OutputFormat = OutputFormat.TEXT) -> T:
+    """Run a command's work; a user's mistake becomes a message and an exit code, never a traceback."""
+    try:
+        return asyncio.run(work)
+    except HeddleError as error:
+        raise failed(error, output) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+
+
+def failed(error: HeddleError, output: OutputFormat = OutputFormat.TEXT) -> typer.Exit:
+    """The message and exit code that an error of ours stands for."""
+    match error:
+        case NoServer():
+            code = Exit.NO_SERVER
+        case SettingsError():
+            code = Exit.USAGE
+        case DefinitionError() | RulesError() | _:
+            code = Exit.INCOMPLETE
+    if output is OutputFormat.JSON:
+        print_json({"error": str(error), "exit_code": int(code)})
+    return fail(str(error), code)
+
+
+async def until_stopped() -> None:
+    """Wait for Ctrl-C or SIGTERM."""
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopped.set)
+    await stopped.wait()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.remove_signal_handler(number)  # a second Ctrl-C ends it at once

@@ -1,0 +1,91 @@
+"""What every role needs at its start: a connection, the streams, an observer, and the things it loads."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from nats.aio.client import Client
+
+from heddle.broker.connect import connected
+from heddle.broker.streams import Streams, make_streams
+from heddle.errors import Problem, RulesError
+from heddle.llm.model import Model
+from heddle.llm.ollama import ollama_model
+from heddle.macros.loading import Registry
+from heddle.planner import Planner, make_planner
+from heddle.router.rules import Rules, parse_rules
+from heddle.settings import Settings
+from heddle.telemetry.metrics import metrics_server
+from heddle.telemetry.observer import Observer, logger
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What a role stands on."""
+
+    client: Client
+    streams: Streams
+    observer: Observer
+    replica: str
+
+
+@asynccontextmanager
+async def ground(
+    url: str, role: str, settings: Settings, *, log_level: str = "info", metrics_port: int | None = None, metrics_host: str = "127.0.0.1"
+) -> AsyncIterator[Ground]:
+    """Connect, make the streams, and serve the metrics if asked.
+
+    Raises:
+        NoServer, BrokerError, SettingsError: one of these did not work.
+    """
+    observer = Observer(logger(role, log_level))
+    with metrics_server(observer, metrics_port, metrics_host):
+        async with connected(url, role, observer) as client:
+            yield Ground(client, await make_streams(client, settings.streams, observer), observer, replica_name())
+
+
+def replica_name() -> str:
+    """A name for this process: the host, the process id, and a few random letters, fit for a subject."""
+    host = "".join(letter if letter.isalnum() else "-" for letter in socket.gethostname())[:40] or "host"
+    return f"{host}-{os.getpid()}-{secrets.token_hex(2)}"
+
+
+def read_rules(path: Path) -> Rules:
+    """The rules in a file.
+
+    Raises:
+        RulesError: the file cannot be read, or its text cannot be used.
+    """
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        told = error.strerror if isinstance(error, OSError) else f"not UTF-8: {error}"
+        raise RulesError(str(path), (Problem(1, 1, "", f"cannot be read: {told}; name a rules file with --rules"),)) from None
+    return parse_rules(text, str(path))
+
+
+@asynccontextmanager
+async def planner_for(registry: Registry, settings: Settings) -> AsyncIterator[Planner]:
+    """A planner with the model server of the settings.
+
+    Raises:
+        DefinitionError: a phrase of a macro cannot be used.
+        SettingsError: the settings forbid the model server.
+    """
+    async with ollama_model(settings) as model:
+        yield _planner(registry, model, settings)
+
+
+def _planner(registry: Registry, model: Model, settings: Settings) -> Planner:
+    return make_planner(registry, model, settings.planner.phrases, settings.planner.max_tasks)
+
+
+def missing_rules(missing: Sequence[str], path: Path) -> list[str]:
+    """What to tell of macros that the rules do not know."""
+    return [f"macro {name!r} has no rule: its tasks would end as unknown_tier. Add to worker_types in {path}:  {name}: {{}}" for name in missing]

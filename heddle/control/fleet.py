@@ -1,0 +1,116 @@
+"""Who is there: workers as they announce themselves, streams and their backlog."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import nats.errors
+import nats.js.errors
+from nats.aio.client import Client
+
+from heddle import subjects
+from heddle.broker.connect import js_api
+from heddle.errors import Refused
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerCard:
+    """A worker as it announced itself: versions by worker type, and the tiers it serves."""
+
+    replica: str
+    types: dict[str, list[int]]
+    tiers: list[str]
+
+    def serves(self, worker_type: str, tier: str | None) -> bool:
+        """Does it take tasks of that type and tier (any tier, if None)?"""
+        return worker_type in self.types and (tier is None or tier in self.tiers)
+
+
+async def workers(client: Client) -> list[WorkerCard]:
+    """The workers that announced themselves within the last ten seconds."""
+    cards = []
+    with contextlib.suppress(nats.js.errors.NoKeysError, nats.js.errors.NotFoundError):
+        bucket = await client.jetstream().key_value(subjects.WORKERS)
+        for key in await bucket.keys():
+            with contextlib.suppress(nats.js.errors.KeyNotFoundError):
+                card = json.loads((await bucket.get(key)).value or b"{}")
+                cards.append(WorkerCard(card["replica"], card["types"], card["tiers"]))
+    return sorted(cards, key=lambda card: card.replica)
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The system at a glance.
+
+    Attributes:
+        goals_waiting, tasks_waiting: messages in the incoming streams.
+        backlog: routed tasks by (worker type, tier) that no worker has finished.
+        dead: dead letters by code.
+    """
+
+    server: str
+    goals_waiting: int
+    tasks_waiting: int
+    backlog: dict[tuple[str, str], int]
+    outcomes: int
+    dead: dict[str, int]
+    workers: list[WorkerCard]
+
+    def as_json(self) -> dict[str, Any]:
+        """For `-o json`."""
+        return {
+            "server": self.server,
+            "goals_waiting": self.goals_waiting,
+            "tasks_waiting": self.tasks_waiting,
+            "backlog": [{"worker_type": name, "tier": tier, "tasks": count} for (name, tier), count in sorted(self.backlog.items())],
+            "outcomes": self.outcomes,
+            "dead": self.dead,
+            "workers": [{"replica": card.replica, "types": card.types, "tiers": card.tiers} for card in self.workers],
+        }
+
+
+async def status(client: Client) -> Status:
+    """Read the system's state from its streams.
+
+    Raises:
+        BrokerError: JetStream does not answer.
+    """
+    backlog = await _subjects_of(client, subjects.TASKS)
+    dead: Counter[str] = Counter()
+    for subject, count in (await _subjects_of(client, subjects.DEAD)).items():
+        dead[subject.split(".")[2]] += count
+    return Status(
+        server=client.connected_url.netloc if client.connected_url else "",
+        goals_waiting=await _messages(client, subjects.GOALS),
+        tasks_waiting=await _messages(client, subjects.INCOMING),
+        backlog={(parts[2], parts[3]): count for subject, count in backlog.items() if len(parts := subject.split(".")) == 4},
+        outcomes=await _messages(client, subjects.OUTCOMES),
+        dead=dict(sorted(dead.items())),
+        workers=await workers(client),
+    )
+
+
+async def _messages(client: Client, stream: str) -> int:
+    try:
+        info = await js_api(client, f"STREAM.INFO.{stream}")
+    except Refused:
+        return 0
+    return int(info["state"]["messages"])
+
+
+async def _subjects_of(client: Client, stream: str) -> dict[str, int]:
+    """Messages per subject; the server gives them in pages."""
+    found: dict[str, int] = {}
+    while True:
+        try:
+            info = await js_api(client, f"STREAM.INFO.{stream}", {"subjects_filter": ">", "offset": len(found)})
+        except Refused:
+            return found
+        page = info["state"].get("subjects") or {}
+        found |= page
+        if not page or len(found) >= int(info.get("total", 0)):
+            return found

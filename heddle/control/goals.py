@@ -1,0 +1,105 @@
+"""Submit a goal, and follow it to its record."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import uuid
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, NamedTuple
+
+import nats.errors
+import nats.js.errors
+from nats.aio.client import Client
+from nats.aio.subscription import Subscription
+
+from heddle import subjects
+from heddle.control.tasks import LOOK_EVERY, Waiting, look, next_result, submit_message
+from heddle.goals import GoalState
+from heddle.messages import Goal, Priority, TaskResult, format_time, task_hash
+
+
+class Planned(NamedTuple):
+    """The goal has its plan."""
+
+    state: GoalState
+
+
+class TaskEnded(NamedTuple):
+    """One of its tasks has its outcome."""
+
+    result: TaskResult
+
+
+class GoalEnded(NamedTuple):
+    """The goal has ended; the result's output is its record, unless it never became a goal."""
+
+    result: TaskResult
+
+
+GoalStep = Waiting | Planned | TaskEnded | GoalEnded
+
+
+def new_goal(instruction: str, context: Mapping[str, Any] | None = None, priority: Priority = "normal") -> Goal:
+    """A goal with a fresh id."""
+    return Goal(
+        goal_id=f"goal-{uuid.uuid4().hex[:20]}",
+        instruction=instruction,
+        context=dict(context or {}),
+        priority=priority,
+        created_at=format_time(time.time()),
+    )
+
+
+async def submit_goal(client: Client, goal: Goal) -> None:
+    """Publish a goal and wait until it is stored.
+
+    Raises:
+        Refused: the stream said no.
+        BrokerError: no answer came.
+    """
+    await submit_message(client, goal, subjects.GOALS_INCOMING, task_hash(f"goal {goal.goal_id}"))
+
+
+@contextlib.asynccontextmanager
+async def goal_followed(client: Client, goal_id: str, generation: int = 0) -> AsyncIterator[AsyncIterator[GoalStep]]:
+    """Listen for what happens to a goal; enter before submitting it, then iterate until `GoalEnded`."""
+    subscription = await client.subscribe(subjects.results(goal_id))
+    await client.flush()
+    try:
+        yield _goal_steps(client, subscription, goal_id, generation)
+    finally:
+        with contextlib.suppress(Exception):
+            await subscription.unsubscribe()
+
+
+async def _goal_steps(client: Client, subscription: Subscription, goal_id: str, generation: int) -> AsyncIterator[GoalStep]:
+    started = looked = time.monotonic()
+    state: GoalState | None = None
+    seen: set[str] = set()
+    while True:
+        result = await next_result(subscription, 0.05 if state is None else 0.25)
+        if state is None and (state := await goal_state_of(client, goal_id, generation)) is not None:
+            yield Planned(state)
+        now = time.monotonic()
+        if result is None and now - looked >= LOOK_EVERY:
+            looked = now
+            result = await look(client, subjects.goal_outcome(goal_id, generation))
+        if result is None:
+            yield Waiting(now - started)
+        elif result.task_id == goal_id:
+            yield GoalEnded(result)
+            return
+        elif result.task_id not in seen:
+            seen.add(result.task_id)
+            yield TaskEnded(result)
+
+
+async def goal_state_of(client: Client, goal_id: str, generation: int = 0) -> GoalState | None:
+    """What is kept of a goal; None if it has no plan (yet)."""
+    try:
+        records = await client.jetstream().key_value(subjects.GOAL_RECORDS)
+        entry = await records.get(f"{goal_id}.{generation}")
+    except (nats.js.errors.NotFoundError, nats.js.errors.KeyNotFoundError, nats.errors.Error, TimeoutError):
+        return None
+    return GoalState.model_validate_json(entry.value or b"")

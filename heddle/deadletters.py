@@ -1,0 +1,235 @@
+"""Ends tasks and goals that cannot go on: the failed outcome first, then the letter that tells of it.
+
+A letter is a pure function of outcome and original, so that whoever finds the outcome without its letter can write it.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from nats.aio.client import Client
+
+from heddle import events, subjects
+from heddle.broker.outcomes import first_outcome
+from heddle.broker.relay import Outbox
+from heddle.errors import CODES, Code
+from heddle.messages import GOAL_WORKER_TYPE, DeadLetter, Message, TaskResult, decode, format_time, is_name, is_token, readable, readable_task_id
+from heddle.telemetry.observer import Observer
+
+WHOLE_ORIGINAL: Final = 128 * 1024
+"""Bytes up to which a letter carries its original whole."""
+ENCODED_ORIGINAL: Final = 512 * 1024
+"""Bytes that the original may take once it stands in the letter's JSON."""
+CUT_ORIGINAL: Final = 4 * 1024
+_DETAIL: Final = 2000
+"""Characters of a reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How and where something could not go on.
+
+    Attributes:
+        subject: where its outcome belongs; None if no task or goal could be read from the message.
+        letter_id: the letter's id.
+        at: seconds since the epoch.
+        by: role and replica.
+        rules: digest of the rules in force; None outside the router.
+        extra: further metadata of the result.
+    """
+
+    code: Code
+    detail: str
+    letter_id: str
+    subject: str | None
+    at: float
+    by: str
+    task_id: str | None = None
+    worker_type: str | None = None
+    parent_task_id: str | None = None
+    generation: int = 0
+    attempt: int = 1
+    tier: str | None = None
+    rules: str | None = None
+    extra: dict[str, Any] | None = None
+    output: Any = None
+
+
+def end_of_unreadable(body: bytes, detail: str, *, source: tuple[str, int, int], at: float, by: str, rules: str | None, goal: bool) -> Ending:
+    """The ending of a message that does not decode; its outcome has a place if at least its id can be read.
+
+    Args:
+        body: the bytes as they came.
+        detail: what is wrong with them.
+        source: the stream, its creation in microseconds, and the message's sequence.
+        at: seconds since the epoch.
+        by: role and replica.
+        rules: digest of the rules in force.
+        goal: was it to be a goal?
+    """
+    parsed = readable(body)
+    task_id = readable_task_id(parsed, "goal_id" if goal else "task_id")
+    generation = parsed.get("generation")
+    generation = generation if isinstance(generation, int) and not isinstance(generation, bool) and 0 <= generation <= 2**53 else 0
+    attempt = parsed.get("attempt")
+    parent = parsed.get("parent_task_id")
+    parent = parent if not goal and is_token(parent) else None
+    subject = letter_id = None
+    if task_id is not None:
+        subject = subjects.goal_outcome(task_id, generation) if goal else subjects.task_outcome(task_id, parent, generation)
+        letter_id = subjects.task_letter(task_id, generation)
+    worker_type, tier = parsed.get("worker_type"), parsed.get("model_tier")
+    return Ending(
+        code=Code.INVALID_TASK_MESSAGE,
+        detail=detail,
+        letter_id=letter_id or subjects.source_letter(*source),
+        subject=subject,
+        at=at,
+        by=by,
+        task_id=task_id,
+        worker_type=GOAL_WORKER_TYPE if goal else worker_type if is_name(worker_type) else None,
+        parent_task_id=parent,
+        generation=generation,
+        attempt=attempt if isinstance(attempt, int) and not isinstance(attempt, bool) and attempt > 0 else 1,
+        tier=tier if is_name(tier) else None,
+        rules=rules,
+    )
+
+
+def failed_result(ending: Ending) -> TaskResult:
+    """The failed outcome, which holds all that its letter needs besides the original."""
+    return TaskResult(
+        task_id=ending.task_id or "",
+        worker_type=ending.worker_type or subjects.NO_TOKEN,
+        status="failed",
+        parent_task_id=ending.parent_task_id,
+        output=ending.output,
+        error=f"{ending.code.value}: {_short(ending.detail)}",
+        completed_at=format_time(ending.at),
+        metadata={
+            **(ending.extra or {}),
+            "dead_letter": {
+                "code": ending.code.value,
+                "at": format_time(ending.at),
+                "by": ending.by,
+                "rules": ending.rules,
+                "attempt": ending.attempt,
+                "tier": ending.tier,
+                "generation": ending.generation,
+                "id": ending.letter_id,
+            },
+        },
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A dead letter ready to be stored; `whole` are the original's bytes if the letter had to cut them."""
+
+    id: str
+    code: str
+    subject: str
+    body: bytes
+    whole: bytes | None
+
+
+def letter_of(outcome: TaskResult, original: bytes) -> Letter | None:
+    """The letter that a failed outcome implies; None for an outcome that implies none."""
+    told = outcome.metadata.get("dead_letter")
+    if outcome.status != "failed" or not isinstance(told, dict):
+        return None
+    code = Code(told["code"])
+    worker_type = None if outcome.worker_type in {subjects.NO_TOKEN, GOAL_WORKER_TYPE} else outcome.worker_type
+    carried, encoding, whole = _carried(original)
+    letter = DeadLetter(
+        reason=outcome.error or code.value,
+        original_task=None,
+        task_id=outcome.task_id or None,
+        worker_type=worker_type,
+        id=told["id"],
+        code=code.value,
+        at=told["at"],
+        by=told["by"],
+        rules=told["rules"],
+        attempt=told["attempt"],
+        generation=told["generation"],
+        tier=told["tier"],
+        parent_task_id=outcome.parent_task_id,
+        remedy=CODES[code].remedy,
+        encoding=encoding,
+        truncated=whole is not None,
+        size=len(original),
+        sha256=hashlib.sha256(original).hexdigest(),
+    )
+    body = letter.encode()[:-1] + b',"original_task":' + carried + b"}"
+    return Letter(letter.id, code.value, subjects.dead(code.value, worker_type, letter.tier, letter.id), body, whole)
+
+
+def _carried(original: bytes) -> tuple[bytes, Literal["json", "text", "base64"], bytes | None]:
+    """The original as JSON for a letter, what kind of JSON it is, and its whole bytes if they had to be cut."""
+    if len(original) <= WHOLE_ORIGINAL:
+        if _is_json(original):
+            return original, "json", None
+        text, encoding = _as_text(original)
+        encoded = json.dumps(text, ensure_ascii=False).encode()
+        if len(encoded) <= ENCODED_ORIGINAL:
+            return encoded, encoding, None
+    text, encoding = _as_text(original[:CUT_ORIGINAL])
+    return json.dumps(text, ensure_ascii=False).encode(), encoding, original
+
+
+def _is_json(body: bytes) -> bool:
+    def refuse(constant: str) -> None:
+        raise ValueError(constant)
+
+    try:
+        json.loads(body.decode(), parse_constant=refuse)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _as_text(body: bytes) -> tuple[str, Literal["text", "base64"]]:
+    for cut in range(4):  # a cut may fall into a character of up to four bytes
+        try:
+            return body[: len(body) - cut].decode(), "text"
+        except UnicodeDecodeError as error:
+            if len(body) < CUT_ORIGINAL or error.start < len(body) - 4:
+                break
+    return base64.b64encode(body).decode(), "base64"
+
+
+def _short(detail: str) -> str:
+    clean = detail.encode(errors="replace").decode()
+    return clean if len(clean) <= _DETAIL else f"{clean[:_DETAIL]} …"
+
+
+async def end(client: Client, outbox: Outbox, observer: Observer, ending: Ending, original: bytes) -> None:
+    """End a task or goal: its failed outcome, then its dead letter. When this returns the source may be acked.
+
+    An outcome that stands already is never changed: whatever it implies is made sure of instead.
+
+    Raises:
+        OutcomesFull: there is no room; the source must not be acked.
+        Refused, BrokerError: the broker did not take it; the source must not be acked.
+    """
+    result: Message = failed_result(ending)
+    if ending.subject is not None:
+        result = decode(TaskResult, await first_outcome(client, outbox, ending.subject, result.encode()))
+    assert isinstance(result, TaskResult)  # noqa: S101  # for the type checker: both branches make one
+    await make_sure_of_letter(outbox, observer, result, original)
+
+
+async def make_sure_of_letter(outbox: Outbox, observer: Observer, outcome: TaskResult, original: bytes) -> None:
+    """Write the dead letter that an outcome implies, if it implies one; writing it again changes nothing."""
+    letter = letter_of(outcome, original)
+    if letter is None:
+        return
+    if letter.whole is not None:
+        await outbox.publish(subjects.original(letter.id), letter.whole)
+    await outbox.publish(letter.subject, letter.body, {"Nats-Msg-Id": letter.id})
+    observer.count(events.DEAD_LETTERS, letter.code)

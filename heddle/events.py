@@ -1,0 +1,49 @@
+"""Everything that can be observed, as one table: counters for the metrics, levels for the log.
+
+A counter's name and labels follow Prometheus' conventions. An event without a level is only counted: it happens per task.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+Level = Literal["debug", "info", "warning", "error"]
+
+
+class Event(NamedTuple):
+    """One thing that can be observed."""
+
+    name: str
+    help: str
+    labels: tuple[str, ...] = ()
+    level: Level | None = None
+
+
+TASKS_ROUTED = Event("heddle_tasks_routed", "Tasks dispatched to a worker type and tier.", ("worker_type", "tier"))
+TASKS_ENDED_BY_ROUTER = Event("heddle_tasks_refused", "Tasks that the router ended with a dead letter.", ("code",))
+TASKS_COMPLETED = Event("heddle_tasks_completed", "Tasks that a worker completed.", ("worker_type", "tier"))
+TASKS_FAILED = Event("heddle_tasks_failed", "Tasks that a worker ended with a dead letter.", ("worker_type", "code"))
+TASKS_REDELIVERED = Event("heddle_tasks_redelivered", "Deliveries to a worker beyond a task's first.", ("worker_type",))
+OUTCOMES_ALREADY_STORED = Event("heddle_outcomes_already_stored", "Outcomes that were refused because the task already had one.", ("role",))
+DEAD_LETTERS = Event("heddle_dead_letters", "Dead letters written.", ("code",))
+GOALS_PLANNED = Event("heddle_goals_planned", "Goals that became a plan.", ("planned_by",), "info")
+GOALS_ENDED = Event("heddle_goals_ended", "Goals that ended, by their record's status.", ("status",), "info")
+MODEL_CALLS = Event("heddle_model_calls", "Calls of a model.", ("model",))
+MODEL_AWAITED = Event("heddle_model_awaited", "Goals handed back because the model server did not answer.", (), "warning")
+PUBLISHES_REPEATED = Event("heddle_publishes_repeated", "Publishes sent again because no PubAck came.", (), "warning")
+MESSAGES_DROPPED = Event("heddle_messages_dropped", "Messages that the client library dropped at a full subscription.", (), "error")
+DISCONNECTED = Event("heddle_disconnected", "Connections to the server lost.", (), "warning")
+RECONNECTED = Event("heddle_reconnected", "Connections to the server made again.", (), "info")
+BROKER_TROUBLE = Event("heddle_broker_trouble", "Errors that the client library or the server reported.", (), "warning")
+STREAM_DIFFERS = Event("heddle_stream_differs", "Streams of a newer settings generation than this process knows.", ("stream",), "warning")
+ROLE_STARTED = Event("heddle_role_started", "Roles started in this process.", ("role",), "info")
+ROLE_STOPPED = Event("heddle_role_stopped", "Roles stopped in this process.", ("role",), "info")
+RULES_LOADED = Event("heddle_rules_loaded", "Rules taken into use.", (), "info")
+RULES_REFUSED = Event("heddle_rules_refused", "Rules texts that were refused; the good ones stay in force.", (), "error")
+MACROS_LOADED = Event("heddle_macros_loaded", "Registries taken into use.", (), "info")
+MACROS_REFUSED = Event("heddle_macros_refused", "Registries that could not be loaded; the good one stays in use.", (), "error")
+PROGRESS = Event("heddle_progress_reports", "Progress that handlers reported.", ("worker_type",), "debug")
+HANDLER_BUG = Event("heddle_handler_bugs", "Errors of handlers that no macro declared.", ("worker_type",), "error")
+UNEXPECTED = Event("heddle_unexpected_errors", "Errors of our own making; the message comes back after ack_wait.", ("role",), "error")
+
+ALL_EVENTS: tuple[Event, ...] = tuple(value for value in globals().copy().values() if isinstance(value, Event))

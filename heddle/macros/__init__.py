@@ -1,0 +1,1 @@
+"""What a macro promises, without running it."""

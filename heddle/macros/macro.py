@@ -1,0 +1,258 @@
+"""`@macro` and `@provides`: ordinary async functions with a contract.
+
+The decorators register nothing: they leave a value that a test can call and that `loading` collects.
+"""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Generic, ParamSpec, TypeVar, overload
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from heddle.errors import Code, DefinitionError, MacroFailure
+from heddle.macros.failures import Failure
+from heddle.macros.schema import Schema, compile_schema, person_only_fields, planner_schema
+from heddle.messages import is_name
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+DEFAULT_TIMEOUT = 60.0
+DEFAULT_TIER = "standard"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What a handler may know of the task it works on.
+
+    Attributes:
+        task_id: the idempotency key: the same on every attempt and redelivery.
+        attempt: 1 for the first.
+        deadline: seconds since the epoch; the handler is cancelled then.
+        report: tell how far the work is, for logs and for whoever follows the task.
+    """
+
+    task_id: str
+    attempt: int
+    deadline: float
+    report: Callable[[str], None] = lambda _: None
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """Where a definition stands."""
+
+    file: str
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}"
+
+
+@dataclass(frozen=True)
+class Macro(Generic[P, R]):
+    """A compiled macro: a handler, its schemas, and what it promises. Made by `@macro`; calling it calls the handler."""
+
+    name: str
+    version: int
+    intent: str
+    handler: Callable[P, Awaitable[R]]
+    input: type[BaseModel]
+    output: TypeAdapter[R]
+    schema: Schema
+    output_schema: Schema
+    tools: Mapping[str, Any]
+    run_parameter: str | None
+    fails: Mapping[type[BaseException], Failure]
+    timeout: float
+    tier: str
+    examples: tuple[tuple[str, Mapping[str, Any]], ...]
+    phrases: tuple[str, ...]
+    where: Where
+    hidden: frozenset[str] = field(default=frozenset())
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Awaitable[R]:
+        """Call the handler as the function it is."""
+        return self.handler(*args, **kwargs)
+
+    @property
+    def planner_schema(self) -> Schema:
+        """The input schema without the fields that only a person may set."""
+        return planner_schema(self.schema, self.hidden)
+
+    def read(self, payload: dict[str, Any]) -> BaseModel:
+        """The payload as the macro's input model; JSON's own types, nothing coerced, no unknown key.
+
+        Raises:
+            MacroFailure: `invalid_payload`, naming every field at fault.
+        """
+        try:
+            return self.input.model_validate_json(_TO_JSON(payload), strict=True, extra="forbid")
+        except ValidationError as error:
+            raise MacroFailure(Code.INVALID_PAYLOAD, explain_fields(error)) from None
+
+    def write(self, output: Any) -> bytes:
+        """The handler's output as JSON, checked against its annotation.
+
+        Raises:
+            MacroFailure: `handler_failed`: the handler returned something else than it promised.
+        """
+        try:
+            return self.output.dump_json(self.output.validate_python(output, strict=True))
+        except ValidationError as error:
+            raise MacroFailure(Code.HANDLER_FAILED, f"the output breaks the macro's own schema: {explain_fields(error)}") from None
+
+
+@dataclass(frozen=True)
+class Provider:
+    """Makes a tool for a worker and cleans it up after. Made by `@provides`."""
+
+    tool: Any
+    make: Callable[..., AsyncIterator[Any]]
+    needs: Mapping[str, Any]
+    where: Where
+
+    def __call__(self, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+        """Call the function as it is."""
+        return self.make(*args, **kwargs)
+
+
+_TO_JSON = TypeAdapter(dict[str, Any]).dump_json
+
+
+def explain_fields(error: ValidationError) -> str:
+    """A validation error in one line: every field at fault and why."""
+    return "; ".join(
+        f"{'.'.join(map(str, problem['loc'])) or 'the value'}: {problem['msg']}" for problem in error.errors(include_url=False)[:8]
+    )
+
+
+@overload
+def macro(handler: Callable[P, Awaitable[R]], /) -> Macro[P, R]: ...
+@overload
+def macro(
+    *,
+    name: str | None = None,
+    version: int = 1,
+    fails: Mapping[type[BaseException], Failure] | None = None,
+    timeout: float = DEFAULT_TIMEOUT,
+    tier: str = DEFAULT_TIER,
+    examples: Sequence[tuple[str, Mapping[str, Any]]] = (),
+    phrases: Sequence[str] = (),
+) -> Callable[[Callable[P, Awaitable[R]]], Macro[P, R]]: ...
+def macro(
+    handler: Callable[P, Awaitable[R]] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    version: int = 1,
+    fails: Mapping[type[BaseException], Failure] | None = None,
+    timeout: float = DEFAULT_TIMEOUT,
+    tier: str = DEFAULT_TIER,
+    examples: Sequence[tuple[str, Mapping[str, Any]]] = (),
+    phrases: Sequence[str] = (),
+) -> Macro[P, R] | Callable[[Callable[P, Awaitable[R]]], Macro[P, R]]:
+    """Make a macro of an async function.
+
+    The first parameter is the input, a pydantic model; keyword-only parameters are tools, injected by type, and `run`; the
+    return annotation is the output; the docstring's first line is the intent that the planner reads.
+
+    Args:
+        handler: the function, when the decorator is used bare.
+        name: the worker type; the function's name if left out.
+        version: of the input's shape; a task without `macro_version` takes the newest.
+        fails: what each declared error means: `retry(times, backoff)` or `reject`. Any other error is a bug: no retry.
+        timeout: seconds a run may take.
+        tier: where planned tasks of this macro run.
+        examples: goals and the arguments they stand for; the planner learns from them.
+        phrases: sentence templates (hassil) for planning without a model; a slot is an input field.
+
+    Raises:
+        DefinitionError: the function cannot be a macro; it says why, and where it stands.
+    """
+
+    def define(function: Callable[P, Awaitable[R]]) -> Macro[P, R]:
+        where = _where(function)
+        macro_name = name or function.__name__
+        if not is_name(macro_name):
+            raise DefinitionError(
+                f"{where}: {macro_name!r} cannot be a macro's name: lower-case letters, digits, - and _, at most 63, and no reserved word"
+            )
+        if version < 1:
+            raise DefinitionError(f"{where}: {macro_name}: version {version} is below 1")
+        if not inspect.iscoroutinefunction(function):
+            raise DefinitionError(f"{where}: {macro_name} must be an `async def` function")
+        hints = _hints(function, where)
+        parameters = list(inspect.signature(function).parameters.values())
+        input_model = hints.get(parameters[0].name) if parameters else None
+        if not (isinstance(input_model, type) and issubclass(input_model, BaseModel)):
+            raise DefinitionError(f"{where}: {macro_name}'s first parameter must be annotated with a pydantic model: it is the input")
+        if "return" not in hints or hints["return"] is type(None):
+            raise DefinitionError(f"{where}: {macro_name} needs a return annotation: it is the output")
+        for parameter in parameters[1:]:
+            if parameter.kind is not inspect.Parameter.KEYWORD_ONLY or parameter.name not in hints:
+                raise DefinitionError(f"{where}: {macro_name}: {parameter.name!r} must be keyword-only and annotated: tools are injected by type")
+        return Macro(
+            name=macro_name,
+            version=version,
+            intent=_first_line(function),
+            handler=function,
+            input=input_model,
+            output=TypeAdapter(hints["return"]),
+            schema=compile_schema(input_model, f"{where}: {macro_name}'s input"),
+            output_schema=compile_schema(hints["return"], f"{where}: {macro_name}'s output"),
+            tools=MappingProxyType({p.name: hints[p.name] for p in parameters[1:] if hints[p.name] is not Run}),
+            run_parameter=next((p.name for p in parameters[1:] if hints[p.name] is Run), None),
+            fails=MappingProxyType(dict(fails or {})),
+            timeout=timeout,
+            tier=tier,
+            examples=tuple(examples),
+            phrases=tuple(phrases),
+            where=where,
+            hidden=person_only_fields(input_model),
+        )
+
+    return define if handler is None else define(handler)
+
+
+def provides(make: Callable[..., AsyncIterator[Any]]) -> Provider:
+    """Make a provider of an async generator function: `async def forge(settings: Settings) -> AsyncIterator[Forge]`.
+
+    What it yields is injected wherever a macro (or another provider) has a parameter of that type; what follows the yield
+    is the clean-up.
+
+    Raises:
+        DefinitionError: the function's annotations do not say what it provides or needs.
+    """
+    where = _where(make)
+    hints = _hints(make, where)
+    name = getattr(make, "__name__", repr(make))
+    returned = hints.pop("return", None)
+    if not inspect.isasyncgenfunction(make) or not typing.get_args(returned):
+        raise DefinitionError(f"{where}: {name} must be an `async def` with one `yield`, annotated `-> AsyncIterator[Tool]`")
+    return Provider(tool=typing.get_args(returned)[0], make=make, needs=MappingProxyType(hints), where=where)
+
+
+def _where(function: Callable[..., Any]) -> Where:
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    if code is None:
+        raise DefinitionError(f"{function!r} is not a function")
+    file = Path(code.co_filename)
+    return Where(str(file.relative_to(Path.cwd())) if file.is_relative_to(Path.cwd()) else str(file), code.co_firstlineno)
+
+
+def _hints(function: Callable[..., Any], where: Where) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(function)
+    except NameError as error:
+        raise DefinitionError(f"{where}: {error}; annotations are read when the macro is defined: import the name at the top") from None
+
+
+def _first_line(function: Callable[..., Any]) -> str:
+    return (inspect.getdoc(function) or "").strip().split("\n", 1)[0]

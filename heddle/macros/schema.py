@@ -1,0 +1,103 @@
+"""A macro's input and output as JSON Schema: closed objects, nothing untyped, and what the planner may set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final, get_args
+
+from pydantic import BaseModel, TypeAdapter
+from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
+
+from heddle.errors import DefinitionError
+
+DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
+
+
+class PersonOnly:
+    """Marks an input field that only a person may set: `write: Annotated[bool, person_only] = False`.
+
+    The planner never sees such a field, and a plan that sets one is not sent.
+    """
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "person_only"
+
+
+person_only: Final = PersonOnly()
+
+Schema = dict[str, Any]
+
+
+def compile_schema(annotation: Any, what: str) -> Schema:
+    """The JSON Schema (2020-12) of a type, every object closed.
+
+    Args:
+        annotation: a pydantic model, or any type that pydantic can describe.
+        what: how to name the place in an error, such as "repo_triage's input".
+
+    Raises:
+        DefinitionError: the type has no schema, or some part of it would be an untyped object; it names the field.
+    """
+    try:
+        schema = TypeAdapter(annotation).json_schema(mode="validation")
+    except (PydanticSchemaGenerationError, PydanticUserError) as error:
+        raise DefinitionError(f"{what} has no JSON Schema: {error.message.splitlines()[0]}") from None
+    for path, part in _objects(schema, ""):
+        match part:
+            case {"properties": _}:
+                part["additionalProperties"] = False
+            case {"additionalProperties": dict(values)} if values:
+                pass
+            case _:
+                where = f" at {path}" if path else ""
+                raise DefinitionError(
+                    f"{what}{where} is an untyped object: a model cannot know its keys. Use a pydantic model with named fields, or dict[str, T]."
+                )
+    return {"$schema": DIALECT, **schema}
+
+
+def planner_schema(schema: Schema, hidden: frozenset[str]) -> Schema:
+    """The input schema as the planner sees it: without the fields that only a person may set."""
+    shown = {name: part for name, part in schema.get("properties", {}).items() if name not in hidden}
+    return {**schema, "properties": shown, "required": [name for name in schema.get("required", []) if name not in hidden]}
+
+
+def person_only_fields(model: type[BaseModel]) -> frozenset[str]:
+    """The names of the fields marked `person_only`."""
+    return frozenset(name for name, field in model.model_fields.items() if any(isinstance(mark, PersonOnly) for mark in field.metadata))
+
+
+def literal_words(annotation: Any) -> tuple[str, ...]:
+    """The words of a Literal of strings; empty for every other type."""
+    words = get_args(annotation)
+    return words if words and all(isinstance(word, str) for word in words) else ()
+
+
+def _objects(schema: Any, path: str) -> Iterator[tuple[str, Schema]]:
+    """Every part of a schema that describes an object or says nothing at all, with its dotted path."""
+    match schema:
+        case True:
+            yield path, {}
+        case dict() if schema.get("type") == "object" or _says_nothing(schema):
+            yield path, schema
+    if not isinstance(schema, dict):
+        return
+    for name, part in (schema.get("properties") or {}).items():
+        yield from _objects(part, f"{path}.{name}".lstrip("."))
+    for name, part in (schema.get("$defs") or {}).items():
+        yield from _objects(part, name)
+    for keyword in ("items", "additionalProperties"):
+        if isinstance(part := schema.get(keyword), dict):
+            yield from _objects(part, f"{path}[]" if keyword == "items" else f"{path}.*")
+    for keyword in ("anyOf", "oneOf", "allOf", "prefixItems"):
+        for part in schema.get(keyword) or ():
+            yield from _objects(part, path)
+
+
+_TYPING_KEYWORDS: Final = frozenset({"type", "$ref", "enum", "const", "anyOf", "oneOf", "allOf", "not"})
+
+
+def _says_nothing(schema: Schema) -> bool:
+    return not _TYPING_KEYWORDS & schema.keys()

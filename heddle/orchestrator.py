@@ -1,0 +1,317 @@
+"""The orchestrator: one model call per goal at its start, and the goal's record at its end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Final
+
+import nats.errors
+import nats.js.errors
+from nats.aio.client import Client
+from nats.js.kv import KeyValue
+
+from heddle import deadletters, events, subjects
+from heddle.broker.outcomes import OutcomesFull, first_outcome, stored_outcome
+from heddle.broker.relay import Delivery, Headers, Intake, Outbox, Source, looked_after
+from heddle.broker.streams import Streams, make_consumer
+from heddle.deadletters import Ending
+from heddle.errors import BrokerError, DecodeError, ModelUnavailable, PlanError
+from heddle.goals import GoalState, final_result, finished_record, goal_state, task_subjects, unplanned_record
+from heddle.messages import GOAL_WORKER_TYPE, Goal, TaskResult, decode, task_hash
+from heddle.planner import Planner
+from heddle.settings import OrchestratorSettings
+from heddle.telemetry.observer import Observer
+
+FULL_DELAY: Final = 1.0
+MODEL_DELAY: Final = 5.0
+"""Seconds until a goal is taken up again that found no model."""
+CLAIM_DELAY: Final = 1.0
+CLAIM_RENEW: Final = 8.0
+"""Seconds between renewals of a claim, which lasts 30 s."""
+_FOLLOWED: Final = 256
+_REMEMBERED: Final = 4096
+_REPLICAS: Final = 16
+
+
+class ClaimedElsewhere(Exception):  # noqa: N818  # no error: another replica is at it
+    """Another replica plans this goal right now."""
+
+
+@dataclass(slots=True, eq=False)
+class Orchestrator:
+    """One replica at work; made by `orchestrating`.
+
+    Attributes:
+        planner: replaced as a whole when macros are read again.
+        ended: outcomes known to be stored, by subject, so that a goal's progress costs few requests; only a memory.
+    """
+
+    client: Client
+    streams: Streams
+    planner: Planner
+    observer: Observer
+    replica: str
+    outbox: Outbox
+    claims: KeyValue
+    records: KeyValue
+    ack_wait: float
+    clock: Callable[[], float] = time.time
+    goals: Intake = field(init=False)
+    outcomes: Intake = field(init=False)
+    _known: OrderedDict[str, TaskResult] = field(default_factory=OrderedDict)
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+    async def on_goal(self, delivery: Delivery) -> None:
+        """A goal was taken: work on it beside the subscription, since a model call takes seconds."""
+        task = asyncio.create_task(self._work(delivery), name=f"goal-{delivery.sequence}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _work(self, delivery: Delivery) -> None:
+        beat = asyncio.create_task(self._heartbeats(delivery))
+        try:
+            await self._goal(delivery)
+        except ClaimedElsewhere:
+            await self.goals.hand_back(delivery, CLAIM_DELAY)
+        except ModelUnavailable as error:
+            self.observer.see(events.MODEL_AWAITED, f"{error}; the goal waits. To get the model: {error.remedy}", retry_in=MODEL_DELAY)
+            await self.goals.hand_back(delivery, MODEL_DELAY)
+        except OutcomesFull as full:
+            self.observer.see(events.BROKER_TROUBLE, "no room for outcomes; waiting", role="orchestrator", error=str(full))
+            await self.goals.hand_back(delivery, FULL_DELAY)
+        except (BrokerError, nats.errors.Error, TimeoutError) as error:
+            self.observer.see(events.BROKER_TROUBLE, "cannot work on a goal yet; it comes again", role="orchestrator", error=repr(error))
+            await self.goals.hand_back(delivery, FULL_DELAY)
+        except Exception as error:  # noqa: BLE001  # whatever it is, the orchestrator stays up and the goal is not lost
+            self.observer.see(events.UNEXPECTED, "could not work on a goal; it comes again", role="orchestrator", error=repr(error))
+            await self.goals.hand_back(delivery, MODEL_DELAY)
+        else:
+            await self.goals.ack(delivery)
+        finally:
+            beat.cancel()
+
+    async def _heartbeats(self, delivery: Delivery) -> None:
+        while True:
+            await asyncio.sleep(self.ack_wait / 3)
+            await self.goals.heartbeat(delivery)
+
+    async def _goal(self, delivery: Delivery) -> None:
+        try:
+            goal = decode(Goal, delivery.body)
+        except DecodeError as error:
+            await self._end(delivery, self._unreadable(delivery, str(error)))
+            return
+        goal_id = goal.goal_id or subjects.source_letter(*self._source(delivery))
+        key = f"{goal_id}.{goal.generation}"
+        if delivery.delivered > 1 and await stored_outcome(self.client, subjects.goal_outcome(goal_id, goal.generation)) is not None:
+            return
+        state = await self._state(key)
+        if state is None:
+            async with self._claim(key):
+                state = await self._state(key) or await self._plan(delivery, goal, goal_id, key)
+        if state is not None:
+            await self._publish_tasks(delivery, state)
+
+    async def _plan(self, delivery: Delivery, goal: Goal, goal_id: str, key: str) -> GoalState | None:
+        """Plan the goal and store the plan; None if it ended instead."""
+        planner = self.planner
+        try:
+            plan = await planner.plan(goal.instruction, goal.context)
+        except ModelUnavailable:
+            raise
+        except PlanError as error:
+            await self._end(delivery, self._unplannable(goal, goal_id, delivery, error))
+            return None
+        if plan.model_calls:
+            self.observer.count(events.MODEL_CALLS, plan.planned_by)
+        tiers = {macro.name: macro.tier for macro in planner.registry.newest()}
+        state = goal_state(goal, goal_id, plan, tiers, delivery.stored, self.clock())
+        await self.records.put(key, state.model_dump_json(exclude_none=True).encode())
+        self.observer.see(events.GOALS_PLANNED, "planned a goal", planned_by=plan.planned_by, goal_id=goal_id, tasks=len(plan.calls), note=plan.note)
+        return state
+
+    async def _publish_tasks(self, delivery: Delivery, state: GoalState) -> None:
+        """Publish the stored plan, whole; ids come from the goal's place, so that doing it twice is doing it once."""
+        trace = {key: value for key, value in (delivery.headers or {}).items() if key.lower() in {"traceparent", "tracestate"}}
+        stream, created, sequence = self._source(delivery)
+
+        def headers(number: int) -> Headers:
+            return {"Nats-Msg-Id": subjects.message_id(stream, created, sequence, "task", number), **trace}
+
+        publishes = [self.outbox.publish(subjects.TASKS_INCOMING, task.encode(), headers(n)) for n, task in enumerate(state.tasks, 1)]
+        await asyncio.gather(*publishes)
+
+    async def _state(self, key: str) -> GoalState | None:
+        try:
+            entry = await self.records.get(key)
+        except nats.js.errors.KeyNotFoundError:
+            return None
+        return GoalState.model_validate_json(entry.value or b"")
+
+    @asynccontextmanager
+    async def _claim(self, key: str) -> AsyncIterator[None]:
+        """Hold the claim on a goal while its plan is made, and keep it alive."""
+        try:
+            revision = await self.claims.create(key, self.replica.encode())
+        except nats.js.errors.KeyWrongLastSequenceError:
+            raise ClaimedElsewhere(key) from None
+
+        async def renew() -> None:
+            current = revision
+            while True:
+                await asyncio.sleep(CLAIM_RENEW)
+                with contextlib.suppress(nats.errors.Error, TimeoutError):
+                    current = await self.claims.update(key, self.replica.encode(), last=current)
+
+        renewal = asyncio.create_task(renew())
+        try:
+            yield
+        finally:
+            renewal.cancel()
+            with contextlib.suppress(nats.errors.Error, TimeoutError):
+                await self.claims.delete(key)
+
+    async def on_outcome(self, delivery: Delivery) -> None:
+        """A planned task has its outcome: is its goal done?"""
+        try:
+            await self._progress(delivery)
+        except (BrokerError, nats.errors.Error, TimeoutError, ValueError) as error:
+            self.observer.see(events.BROKER_TROUBLE, "cannot follow a goal yet; trying again", role="orchestrator", error=repr(error))
+            await self.outcomes.hand_back(delivery, FULL_DELAY)
+        else:
+            await self.outcomes.ack(delivery)
+
+    async def _progress(self, delivery: Delivery) -> None:
+        parts = subjects.parse_task_outcome(delivery.subject)
+        key = f"{parts.goal_id}.{parts.generation}"
+        state = await self._state(key)
+        if state is None or state.record is not None or parts.task not in {task_hash(task.task_id or "") for task in state.tasks}:
+            return  # a task with a parent of the client's own, or a goal that has ended
+        self._remember(delivery.subject, decode(TaskResult, delivery.body))
+        found = []
+        for subject in task_subjects(state):
+            outcome = self._known.get(subject)
+            if outcome is None:
+                stored = await stored_outcome(self.client, subject)
+                if stored is None:
+                    return
+                outcome = decode(TaskResult, stored)
+                self._remember(subject, outcome)
+            found.append(outcome)
+        await self._finish(state, found, key)
+
+    async def _finish(self, state: GoalState, found: list[TaskResult], key: str) -> None:
+        now = self.clock()
+        final = final_result(finished_record(state, found, now), now)
+        stands = decode(TaskResult, await first_outcome(self.client, self.outbox, subjects.goal_outcome(state.goal_id, state.generation), final.encode()))
+        ended = state.model_copy(update={"record": stands.output})
+        await self.records.put(key, ended.model_dump_json(exclude_none=True).encode())
+        self.observer.see(events.GOALS_ENDED, "a goal ended", status=stands.output["status"], goal_id=state.goal_id)
+
+    def _remember(self, subject: str, outcome: TaskResult) -> None:
+        self._known[subject] = outcome
+        while len(self._known) > _REMEMBERED:
+            self._known.popitem(last=False)
+
+    async def _end(self, delivery: Delivery, ending: Ending) -> None:
+        await deadletters.end(self.client, self.outbox, self.observer, ending, delivery.body)
+        self.observer.see(events.GOALS_ENDED, "a goal could not go on", status="failed", goal_id=ending.task_id, code=ending.code.value, detail=ending.detail)
+
+    def _unplannable(self, goal: Goal, goal_id: str, delivery: Delivery, error: PlanError) -> Ending:
+        now = self.clock()
+        calls = 1 if error.answer is not None else 0
+        record = unplanned_record(goal_id, goal.instruction, calls, delivery.stored, now, f"{error.code.value}: {error}")
+        return Ending(
+            code=error.code,
+            detail=str(error),
+            letter_id=subjects.task_letter(goal_id, goal.generation),
+            subject=subjects.goal_outcome(goal_id, goal.generation),
+            at=now,
+            by=f"orchestrator/{self.replica}",
+            task_id=goal_id,
+            worker_type=GOAL_WORKER_TYPE,
+            generation=goal.generation,
+            output=record,
+            extra={"answer": error.answer[:_ANSWER]} if error.answer is not None else None,
+        )
+
+    def _unreadable(self, delivery: Delivery, detail: str) -> Ending:
+        return deadletters.end_of_unreadable(
+            delivery.body, detail, source=self._source(delivery), at=self.clock(), by=f"orchestrator/{self.replica}", rules=None, goal=True
+        )
+
+    def _source(self, delivery: Delivery) -> tuple[str, int, int]:
+        return delivery.stream, self.streams.created[delivery.stream], delivery.sequence
+
+    async def drain(self, grace: float) -> None:
+        """Take nothing more; let goals in work finish for `grace` seconds, then hand them back."""
+        await self.goals.stop()
+        await self.outcomes.stop()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=grace)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+_ANSWER: Final = 4000
+"""Characters of a model's raw answer that a failed outcome keeps."""
+
+
+@asynccontextmanager
+async def orchestrating(
+    client: Client, streams: Streams, planner: Planner, settings: OrchestratorSettings, observer: Observer, replica: str
+) -> AsyncIterator[Orchestrator]:
+    """Plan goals and follow them for as long as the block runs; any number of replicas share the work."""
+    outbox = Outbox(client, observer)
+    await outbox.start()
+    js = client.jetstream()
+    orchestrator = Orchestrator(
+        client,
+        streams,
+        planner,
+        observer,
+        replica,
+        outbox,
+        claims=await js.key_value(subjects.CLAIMS),
+        records=await js.key_value(subjects.GOAL_RECORDS),
+        ack_wait=settings.ack_wait,
+    )
+    orchestrator.goals = Intake(client, settings.goals, orchestrator.on_goal, observer)
+    orchestrator.outcomes = Intake(client, _FOLLOWED, orchestrator.on_outcome, observer)
+
+    async def make_goals() -> None:
+        await make_consumer(
+            client,
+            subjects.GOALS,
+            subjects.ORCHESTRATOR_DURABLE,
+            filter_subject=subjects.GOALS_INCOMING,
+            ack_wait=settings.ack_wait,
+            max_ack_pending=_REPLICAS * settings.goals,
+        )
+
+    async def make_follower() -> None:
+        await make_consumer(
+            client,
+            subjects.OUTCOMES,
+            subjects.FOLLOWER_DURABLE,
+            filter_subject=subjects.PLANNED_TASK_OUTCOMES,
+            ack_wait=settings.ack_wait,
+            max_ack_pending=_REPLICAS * _FOLLOWED,
+        )
+
+    await orchestrator.outcomes.add(Source(subjects.OUTCOMES, subjects.FOLLOWER_DURABLE, make_follower))
+    await orchestrator.goals.add(Source(subjects.GOALS, subjects.ORCHESTRATOR_DURABLE, make_goals))
+    observer.see(events.ROLE_STARTED, "orchestrating", role="orchestrator", replica=replica, macros=sorted(planner.registry.macros))
+    try:
+        async with looked_after(orchestrator.goals, orchestrator.outcomes, outbox):
+            yield orchestrator
+            await orchestrator.drain(settings.ack_wait)
+    finally:
+        observer.see(events.ROLE_STOPPED, "stopped", role="orchestrator", replica=replica)

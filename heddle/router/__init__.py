@@ -1,0 +1,1 @@
+"""Rules, decisions, and the process that carries them out."""

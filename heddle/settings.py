@@ -1,0 +1,123 @@
+"""Settings: a file (`heddle.toml` here or above), then the environment (`HEDDLE_<SECTION>__<FIELD>`), then flags."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from heddle.errors import SettingsError
+
+DEFAULT_MODEL = "qwen2.5:7b-instruct-q4_K_M"
+
+
+class Section(BaseModel):
+    """A section of the settings."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PlannerSettings(Section):
+    """How a goal becomes a plan."""
+
+    model: str = Field(DEFAULT_MODEL, description="The model's name on the model server.")
+    phrases: Literal["off", "fallback", "first"] = Field(
+        "off",
+        description="off: only the model; fallback: phrases when the model server cannot be reached or lacks the model; first: phrases first",
+    )
+    timeout: float = Field(120.0, gt=0, description="Seconds the one model call may take.")
+    num_ctx: int = Field(8192, ge=512, description="Tokens of context the model is given.")
+    num_predict: int = Field(1024, ge=16, description="Tokens the model may answer with.")
+    max_tasks: int = Field(16, ge=1, description="Tasks one plan may have.")
+
+
+class RouterSettings(Section):
+    """One router replica."""
+
+    window: int = Field(1024, ge=2, le=8192, description="Messages in flight.")
+    ack_wait: float = Field(4.0, gt=0.2, description="Seconds until an unacknowledged message goes to another replica.")
+
+
+class OrchestratorSettings(Section):
+    """One orchestrator replica."""
+
+    ack_wait: float = Field(10.0, gt=0.2, description="Seconds until an unacknowledged goal goes to another replica.")
+    goals: int = Field(4, ge=1, description="Goals planned at the same time.")
+
+
+class WorkerSettings(Section):
+    """One worker process."""
+
+    slots: int = Field(1024, ge=1, le=16384, description="Tasks taken at the same time, over all types and tiers.")
+    ack_wait: float = Field(5.0, gt=0.2, description="Seconds without a heartbeat until a task goes to another worker.")
+    grace: float = Field(20.0, ge=0, description="Seconds that running tasks get to finish at shutdown.")
+
+
+class StreamSettings(Section):
+    """What the streams keep."""
+
+    outcomes_max_age: float = Field(86_400.0, gt=0, description="Seconds that outcomes are kept.")
+    dead_max_msgs: int = Field(1_000_000, ge=1, description="Dead letters kept; the oldest go first.")
+    dead_max_age: float = Field(30 * 86_400.0, gt=0, description="Seconds that dead letters and cut originals are kept.")
+    backlog_per_subject: int = Field(100_000, ge=1, description="Routed tasks that may wait per worker type and tier.")
+    replicas: int = Field(1, ge=1, le=5, description="Copies of every stream in a cluster.")
+
+
+class ForgeSettings(Section):
+    """The local-git forge of the example macros."""
+
+    root: Path = Field(Path(), description="Repositories are paths under this folder, or `owner/name` folders in it.")
+
+
+class Settings(BaseSettings):
+    """All settings; every one has a default that works."""
+
+    model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
+        env_prefix="HEDDLE_", env_nested_delimiter="__", extra="forbid", frozen=True, env_ignore_empty=True
+    )
+
+    egress: Literal["any", "none"] = Field("any", description="none: refuse every model URL that is not loopback or private.")
+    planner: PlannerSettings = PlannerSettings()
+    router: RouterSettings = RouterSettings()
+    orchestrator: OrchestratorSettings = OrchestratorSettings()
+    worker: WorkerSettings = WorkerSettings()
+    streams: StreamSettings = StreamSettings()
+    forge: ForgeSettings = ForgeSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  # the signature is pydantic-settings'
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The later the stronger, so the strongest first."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, find_upwards("heddle.toml"))
+
+
+def find_upwards(name: str, start: Path | None = None) -> Path | None:
+    """The file `name` in the working folder or the nearest folder above it."""
+    here = (start or Path.cwd()).resolve()
+    return next((folder / name for folder in (here, *here.parents) if (folder / name).is_file()), None)
+
+
+def load_settings(**flags: Any) -> Settings:
+    """The settings in force.
+
+    Raises:
+        SettingsError: a value cannot be used; it names every setting at fault, and how to set it.
+    """
+    try:
+        return Settings(**flags)
+    except ValidationError as error:
+        lines = [
+            f"setting {'.'.join(map(str, p['loc']))} (HEDDLE_{'__'.join(str(x).upper() for x in p['loc'])}): {p['msg']}"
+            for p in error.errors(include_url=False)
+        ]
+        raise SettingsError("\n".join(lines)) from None
+    except (ValueError, OSError) as error:
+        raise SettingsError(f"{find_upwards('heddle.toml')}: {error}") from None

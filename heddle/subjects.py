@@ -1,0 +1,111 @@
+"""Every subject, stream, bucket and durable name of heddle, built and parsed in one place."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from heddle.messages import task_hash
+
+GOALS_INCOMING: Final = "heddle.goals.incoming"
+TASKS_INCOMING: Final = "heddle.tasks.incoming"
+DEAD_LETTERS: Final = "heddle.tasks.dead_letter"
+CONTROL_RELOAD: Final = "heddle.control.reload"
+
+GOALS: Final = "HEDDLE_GOALS"
+INCOMING: Final = "HEDDLE_INCOMING"
+DEFER: Final = "HEDDLE_DEFER"
+TASKS: Final = "HEDDLE_TASKS"
+OUTCOMES: Final = "HEDDLE_OUTCOMES"
+ORIGINALS: Final = "HEDDLE_ORIGINALS"
+DEAD: Final = "HEDDLE_DEAD"
+
+CLAIMS: Final = "HEDDLE_CLAIMS"
+GOAL_RECORDS: Final = "HEDDLE_GOAL_RECORDS"
+CANCEL: Final = "HEDDLE_CANCEL"
+RULES: Final = "HEDDLE_RULES"
+META: Final = "HEDDLE_META"
+WORKERS: Final = "HEDDLE_WORKERS"
+TIERS_KEY: Final = "tiers"
+"""Where HEDDLE_META holds the names of the declared tiers, separated by blanks."""
+
+ROUTER_DURABLE: Final = "heddle-router"
+ORCHESTRATOR_DURABLE: Final = "heddle-orchestrator"
+FOLLOWER_DURABLE: Final = "heddle-goal-follower"
+
+PLANNED_TASK_OUTCOMES: Final = "heddle.outcomes.task.>"
+NO_TOKEN: Final = "-"
+"""Stands in a subject where a worker type or tier is not known."""
+LOOSE_PARENT: Final = "default"
+"""Where results of tasks without a parent go."""
+
+
+def routed(worker_type: str, tier: str) -> str:
+    """Where a routed task waits for its worker."""
+    return f"heddle.tasks.{worker_type}.{tier}"
+
+
+def worker_durable(worker_type: str, tier: str) -> str:
+    """The durable consumer that all workers of one type and tier share; no name can contain its separator."""
+    return f"{worker_type}={tier}"
+
+
+def results(parent_task_id: str | None) -> str:
+    """Where the outcomes of a parent's tasks are republished for core subscribers."""
+    return f"heddle.results.{parent_task_id or LOOSE_PARENT}"
+
+
+def task_outcome(task_id: str, parent_task_id: str | None, generation: int) -> str:
+    """The one place of a task's outcome."""
+    parent = f"task.{parent_task_id}" if parent_task_id else f"loose.{LOOSE_PARENT}"
+    return f"heddle.outcomes.{parent}.{task_hash(task_id)}.{generation}"
+
+
+def goal_outcome(goal_id: str, generation: int) -> str:
+    """The one place of a goal's outcome."""
+    return f"heddle.outcomes.goal.{goal_id}.final.{generation}"
+
+
+class TaskOutcomeParts(NamedTuple):
+    """What the subject of a planned task's outcome says."""
+
+    goal_id: str
+    task: str
+    generation: int
+
+
+def parse_task_outcome(subject: str) -> TaskOutcomeParts:
+    """Take `heddle.outcomes.task.<goal_id>.<t>.<generation>` apart.
+
+    Raises:
+        ValueError: it is not such a subject.
+    """
+    match subject.split("."):
+        case ["heddle", "outcomes", "task", goal_id, task, generation] if generation.isdecimal():
+            return TaskOutcomeParts(goal_id, task, int(generation))
+        case _:
+            raise ValueError(f"{subject!r} is not the subject of a planned task's outcome")
+
+
+def dead(code: str, worker_type: str | None, tier: str | None, letter_id: str) -> str:
+    """Where a dead letter is kept."""
+    return f"heddle.dead.{code}.{worker_type or NO_TOKEN}.{tier or NO_TOKEN}.{letter_id}"
+
+
+def original(letter_id: str) -> str:
+    """Where the whole bytes of a cut original are kept."""
+    return f"heddle.original.{letter_id}"
+
+
+def task_letter(task_id: str, generation: int) -> str:
+    """The id of the letter that tells of a task's failed outcome."""
+    return f"{task_hash(task_id)}-{generation}"
+
+
+def source_letter(stream: str, created: int, sequence: int) -> str:
+    """The id of the letter of a message that no task can be read from."""
+    return f"{stream}-{created}-{sequence}"
+
+
+def message_id(stream: str, created: int, sequence: int, kind: str, number: int | None = None) -> str:
+    """A `Nats-Msg-Id` derived from the source, so that a redelivery publishes under the same id."""
+    return f"{stream}.{created}.{sequence}.{kind}" if number is None else f"{stream}.{created}.{sequence}.{kind}.{number}"

@@ -1,0 +1,82 @@
+"""Runs one macro: tools in, deadline kept, output checked. Knows nothing of NATS."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+from pydantic import BaseModel
+
+from heddle.errors import Code, DefinitionError, MacroFailure
+from heddle.macros.failures import End, judge
+from heddle.macros.loading import AnyMacro, Registry
+from heddle.macros.macro import Provider, Run
+from heddle.settings import Settings
+
+Tools = Mapping[Any, Any]
+
+
+@asynccontextmanager
+async def tools_of(registry: Registry, settings: Settings, macros: list[AnyMacro] | None = None) -> AsyncIterator[Tools]:
+    """Make the tools that the macros need, once per worker, and clean them up in reverse order.
+
+    Raises:
+        DefinitionError: a provider needs what nothing provides, or providers need each other in a circle.
+    """
+    made: dict[Any, Any] = {Settings: settings}
+    async with AsyncExitStack() as stack:
+        wanted = registry.newest() if macros is None else macros
+        for tool in dict.fromkeys(tool for macro in wanted for tool in macro.tools.values()):
+            await _make(tool, registry.providers, made, (), stack)
+        yield made
+
+
+async def _make(tool: Any, providers: Mapping[Any, Provider], made: dict[Any, Any], path: tuple[Any, ...], stack: AsyncExitStack) -> Any:
+    if tool in made:
+        return made[tool]
+    provider = providers.get(tool)
+    if provider is None:
+        raise DefinitionError(f"nothing provides {tool!r}" + (f", which {path[-1]!r} needs" if path else ""))
+    if tool in path:
+        raise DefinitionError(f"{provider.where}: providers need each other in a circle: {' -> '.join(map(repr, (*path, tool)))}")
+    needs = {name: await _make(kind, providers, made, (*path, tool), stack) for name, kind in provider.needs.items()}
+    made[tool] = await stack.enter_async_context(asynccontextmanager(provider.make)(**needs))
+    return made[tool]
+
+
+async def execute(
+    macro: AnyMacro, request: BaseModel, tools: Tools, run: Run, *, on_bug: Callable[[BaseException], None] = lambda _: None
+) -> bytes:
+    """Run a macro's handler and give its output as JSON.
+
+    Args:
+        macro: which.
+        request: its input.
+        tools: by type.
+        run: what the handler may know of its task.
+        on_bug: told of an error that the macro does not declare.
+
+    Raises:
+        MacroFailure: it ended badly; the code says how.
+    """
+    keywords = {name: tools[kind] for name, kind in macro.tools.items()}
+    if macro.run_parameter is not None:
+        keywords[macro.run_parameter] = run
+    try:
+        async with asyncio.timeout(macro.timeout) as deadline:
+            output = await macro.handler(request, **keywords)
+    except asyncio.CancelledError:
+        raise
+    except BaseException as error:  # noqa: BLE001  # a handler may raise anything, and its neighbours must not notice
+        if isinstance(error, TimeoutError) and deadline.expired():
+            raise MacroFailure(Code.TIMED_OUT, f"not finished after {macro.timeout:g} s") from None
+        if not any(isinstance(error, declared) for declared in macro.fails):
+            on_bug(error)
+        verdict = judge(error, run.attempt, macro.fails)
+        if isinstance(verdict, End):
+            raise MacroFailure(verdict.code, verdict.detail) from error
+        raise MacroFailure(Code.HANDLER_FAILED, f"{type(error).__name__}: {error}") from error
+    return macro.write(output)
+

@@ -1,0 +1,373 @@
+"""The worker: takes routed tasks, runs their macros, stores the outcome, acks last."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import nats.errors
+import nats.js.errors
+from nats.aio.client import Client
+
+from heddle import deadletters, events, subjects
+from heddle.broker.outcomes import OutcomesFull, stored_outcome, winner
+from heddle.broker.relay import Delivery, Intake, Outbox, Source, looked_after
+from heddle.broker.streams import Streams, make_consumer
+from heddle.deadletters import Ending, make_sure_of_letter
+from heddle.errors import BrokerError, Code, DecodeError, DefinitionError, MacroFailure, Refused
+from heddle.macros.loading import AnyMacro, Registry
+from heddle.macros.macro import Run
+from heddle.messages import TaskMessage, TaskResult, decode, format_time, parse_time
+from heddle.settings import Settings
+from heddle.telemetry.observer import Observer
+from heddle.worker.executor import Tools, execute, tools_of
+from heddle.worker.lanes import Lanes
+
+UNTIL_RULES_ARE_KNOWN: Final = ("local", "standard")
+FRONTIER: Final = "frontier"
+ANNOUNCE_EVERY: Final = 3.0
+FULL_DELAY: Final = 1.0
+MAX_OUTPUT: Final = 900 * 1024
+"""Bytes an output may have: it has to fit into one message with its envelope."""
+_REPLICAS: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """An outcome on its way to the store, and the delivery to ack when it is there."""
+
+    delivery: Delivery
+    subject: str
+    worker_type: str
+    tier: str
+
+
+@dataclass(slots=True, eq=False)
+class Worker:
+    """One worker process at work; made by `working`.
+
+    Attributes:
+        held: deliveries taken and not yet acked, by durable and sequence.
+    """
+
+    client: Client
+    streams: Streams
+    registry: Registry
+    tools: Tools
+    observer: Observer
+    replica: str
+    outbox: Outbox
+    clock: Callable[[], float] = time.time
+    intake: Intake = field(init=False)
+    held: dict[tuple[str, int], Delivery] = field(default_factory=dict)
+    _asking: set[asyncio.Task[None]] = field(default_factory=set)
+
+    async def work(self, delivery: Delivery) -> None:
+        """One task, from its bytes to its outcome."""
+        taken = self.clock()
+        try:
+            await self._work(delivery, taken)
+        except OutcomesFull as full:
+            self.observer.see(events.BROKER_TROUBLE, "no room for outcomes; waiting", role="worker", error=str(full))
+            await self._let_go(delivery, FULL_DELAY)
+        except BrokerError as error:
+            self.observer.see(events.BROKER_TROUBLE, "cannot store an outcome yet; the task comes again", role="worker", error=str(error))
+            await self._let_go(delivery, FULL_DELAY)
+        except Exception as error:  # noqa: BLE001  # whatever it is, the worker serves on and the task is not lost
+            self.observer.see(events.UNEXPECTED, "could not work on a task; it comes again", role="worker", error=repr(error))
+            await self._let_go(delivery, FULL_DELAY)
+
+    async def _work(self, delivery: Delivery, taken: float) -> None:
+        try:
+            task = decode(TaskMessage, delivery.body)
+        except DecodeError as error:
+            await self._end(delivery, self._unreadable(delivery, str(error)))
+            return
+        task_id = task.task_id or subjects.source_letter(delivery.stream, self.streams.created[delivery.stream], delivery.sequence)
+        subject = subjects.task_outcome(task_id, task.parent_task_id, task.generation)
+        if (delivery.delivered > 1 or task.attempt > 1) and await self._ended_before(delivery, task, subject):
+            return
+        started = self.clock()
+        try:
+            output = await self._run(task, task_id, started)
+        except MacroFailure as failure:
+            hops = _hops(delivery, taken, started, self.clock())
+            await self._end(delivery, self._ending(task, task_id, subject, failure, hops))
+            return
+        done = self.clock()
+        body = completed_result(task, task_id, output, started, done, _hops(delivery, taken, started, done))
+        finished = Finished(delivery, subject, task.worker_type, task.model_tier)
+        await self.outbox.send(subject, body, self._stored, finished)
+
+    async def _ended_before(self, delivery: Delivery, task: TaskMessage, subject: str) -> bool:
+        """On any delivery but the first, look whether the task has its outcome already, and make sure of what it implies."""
+        self.observer.count(events.TASKS_REDELIVERED, task.worker_type)
+        stands = await stored_outcome(self.client, subject)
+        if stands is None:
+            return False
+        await make_sure_of_letter(self.outbox, self.observer, decode(TaskResult, stands), delivery.body)
+        await self._ack(delivery)
+        return True
+
+    async def _run(self, task: TaskMessage, task_id: str, now: float) -> bytes:
+        if task.expires_at is not None and parse_time(task.expires_at).timestamp() <= now:
+            raise MacroFailure(Code.EXPIRED, f"expires_at {task.expires_at} had passed before a worker could start the task")
+        macro = self.registry.find(task.worker_type, task.macro_version)
+        if macro is None:
+            versions = ", ".join(map(str, sorted(self.registry.macros.get(task.worker_type, ())))) or "no version of it"
+            raise MacroFailure(Code.UNKNOWN_VERSION, f"{task.worker_type} version {task.macro_version} is asked for; this worker has {versions}")
+        request = macro.read(task.payload)
+        run = Run(task_id, task.attempt, now + macro.timeout, lambda text: self._report(macro, task_id, text))
+        output = await execute(macro, request, self.tools, run, on_bug=lambda error: self._bug(macro, task_id, error))
+        if len(output) > MAX_OUTPUT:
+            raise MacroFailure(Code.HANDLER_FAILED, f"the output has {len(output)} bytes; at most {MAX_OUTPUT} fit: return a reference to it")
+        return output
+
+    async def _stored(self, finished: Finished, refused: Refused | None) -> None:
+        if refused is None:
+            self.observer.count(events.TASKS_COMPLETED, finished.worker_type, finished.tier)
+            await self._ack(finished.delivery)
+        else:
+            task = asyncio.create_task(self._refused(finished, refused))  # to find out why takes a request: beside the hot path
+            self._asking.add(task)
+            task.add_done_callback(self._asking.discard)
+
+    async def _refused(self, finished: Finished, refused: Refused) -> None:
+        try:
+            stands = await winner(self.client, finished.subject, refused)
+            self.observer.count(events.OUTCOMES_ALREADY_STORED, "worker")
+            await make_sure_of_letter(self.outbox, self.observer, decode(TaskResult, stands), finished.delivery.body)
+            await self._ack(finished.delivery)
+        except BrokerError as error:
+            self.observer.see(events.BROKER_TROUBLE, "an outcome was refused; the task comes again", role="worker", error=str(error))
+            await self._let_go(finished.delivery, FULL_DELAY)
+
+    async def _end(self, delivery: Delivery, ending: Ending) -> None:
+        await deadletters.end(self.client, self.outbox, self.observer, ending, delivery.body)
+        self.observer.count(events.TASKS_FAILED, ending.worker_type or subjects.NO_TOKEN, ending.code.value)
+        await self._ack(delivery)
+
+    def _ending(self, task: TaskMessage, task_id: str, subject: str, failure: MacroFailure, hops: dict[str, int]) -> Ending:
+        return Ending(
+            code=failure.code,
+            detail=str(failure),
+            letter_id=subjects.task_letter(task_id, task.generation),
+            subject=subject,
+            at=self.clock(),
+            by=f"worker/{self.replica}",
+            task_id=task_id,
+            worker_type=task.worker_type,
+            parent_task_id=task.parent_task_id,
+            generation=task.generation,
+            attempt=task.attempt,
+            tier=task.model_tier,
+            extra={"tier": task.model_tier, "hops": hops},
+        )
+
+    def _unreadable(self, delivery: Delivery, detail: str) -> Ending:
+        return deadletters.end_of_unreadable(
+            delivery.body,
+            detail,
+            source=(delivery.stream, self.streams.created[delivery.stream], delivery.sequence),
+            at=self.clock(),
+            by=f"worker/{self.replica}",
+            rules=None,
+            goal=False,
+        )
+
+    def _report(self, macro: AnyMacro, task_id: str, text: str) -> None:
+        self.observer.see(events.PROGRESS, text, worker_type=macro.name, task_id=task_id)
+
+    def _bug(self, macro: AnyMacro, task_id: str, error: BaseException) -> None:
+        self.observer.see(
+            events.HANDLER_BUG, "a handler raised an error that its macro does not declare", worker_type=macro.name, task_id=task_id, error=repr(error)
+        )
+
+    async def _ack(self, delivery: Delivery) -> None:
+        if self.held.pop((delivery.source.durable, delivery.sequence), None) is not None:
+            await self.intake.ack(delivery)
+
+    async def _let_go(self, delivery: Delivery, delay: float) -> None:
+        if self.held.pop((delivery.source.durable, delivery.sequence), None) is not None:
+            await self.intake.hand_back(delivery, delay)
+
+    async def heartbeats(self, every: float) -> None:
+        """Tell the server, for as long as it takes, that what we hold is being worked on."""
+        known: set[tuple[str, int]] = set()
+        while True:
+            await asyncio.sleep(every)
+            for key in known & self.held.keys():
+                if (delivery := self.held.get(key)) is not None:
+                    await self.intake.heartbeat(delivery)
+            known = set(self.held)
+
+
+def _hops(delivery: Delivery, taken: float, started: float, done: float) -> dict[str, int]:
+    """When the task was routed (stored in HEDDLE_TASKS), taken, started and done; milliseconds since the epoch."""
+    return {"routed": int(delivery.stored * 1000), "waited": int(taken * 1000), "started": int(started * 1000), "done": int(done * 1000)}
+
+
+def completed_result(task: TaskMessage, task_id: str, output: bytes, started: float, done: float, hops: dict[str, int]) -> bytes:
+    """A completed TaskResult around an output that is JSON already; written by hand because it happens per task."""
+    parent = b'"parent_task_id":%b,' % json.dumps(task.parent_task_id).encode() if task.parent_task_id else b""
+    return (
+        b'{"task_id":%b,"worker_type":"%b","status":"completed",%b"output":%b,"processing_time_ms":%.3f,"completed_at":"%b",'
+        b'"metadata":{"tier":"%b","hops":{"routed":%d,"waited":%d,"started":%d,"done":%d}}}'
+    ) % (
+        json.dumps(task_id).encode(),
+        task.worker_type.encode(),
+        parent,
+        output,
+        (done - started) * 1000,
+        format_time(done).encode(),
+        task.model_tier.encode(),
+        hops["routed"],
+        hops["waited"],
+        hops["started"],
+        hops["done"],
+    )
+
+
+def served_types(registry: Registry, types: Sequence[str] | None) -> list[str]:
+    """The worker types to serve: those asked for, or all there are.
+
+    Raises:
+        DefinitionError: there is no macro for one that was asked for, or there is none at all.
+    """
+    names = sorted(registry.macros)
+    if missing := sorted(set(types or ()) - set(names)):
+        raise DefinitionError(f"no macro is called {', '.join(missing)}; there are {', '.join(names) or 'none'}")
+    if not names:
+        raise DefinitionError("there is no macro to serve: write one with @macro, or begin with `heddle init`")
+    return names if types is None else [name for name in names if name in types]
+
+
+@asynccontextmanager
+async def working(
+    client: Client,
+    streams: Streams,
+    registry: Registry,
+    settings: Settings,
+    observer: Observer,
+    replica: str,
+    *,
+    types: Sequence[str] | None = None,
+    tiers: Sequence[str] | None = None,
+) -> AsyncIterator[Worker]:
+    """Serve tasks for as long as the block runs.
+
+    Args:
+        client: the connection.
+        streams: when they were created.
+        registry: the macros.
+        settings: all settings; tools may ask for them.
+        observer: is told what happens.
+        replica: this process's name.
+        types: the worker types to serve; all macros' if None.
+        tiers: the tiers to serve; every declared one but frontier if None.
+    """
+    names = served_types(registry, types)
+    macros = [macro for name in names for macro in registry.macros[name].values()]
+    outbox = Outbox(client, observer)
+    await outbox.start()
+    async with tools_of(registry, settings, macros) as tools:
+        worker = Worker(client, streams, registry, tools, observer, replica, outbox)
+        lanes: Lanes[Delivery] = Lanes(settings.worker.slots, worker.work)
+
+        async def on_delivery(delivery: Delivery) -> None:
+            worker.held[delivery.source.durable, delivery.sequence] = delivery
+            lanes.put(delivery)
+
+        worker.intake = Intake(client, settings.worker.slots, on_delivery, observer)
+        served = _Served(client, worker.intake, names, tiers, settings)
+        await served.refresh()
+        observer.see(events.ROLE_STARTED, "working", role="worker", replica=replica, types=names, tiers=sorted(served.tiers))
+        background = [
+            asyncio.create_task(worker.heartbeats(settings.worker.ack_wait / 3)),
+            asyncio.create_task(_announce(client, registry, names, served, replica)),
+        ]
+        try:
+            async with looked_after(worker.intake, outbox):
+                yield worker
+                await _drain(worker, settings.worker.grace)
+        finally:
+            for task in background:
+                task.cancel()
+            await asyncio.gather(*background, return_exceptions=True)
+            await lanes.stop()
+            for delivery in list(worker.held.values()):
+                await worker.intake.hand_back(delivery, 0)
+            observer.see(events.ROLE_STOPPED, "stopped", role="worker", replica=replica)
+
+
+async def _drain(worker: Worker, grace: float) -> None:
+    await worker.intake.stop()
+    until = time.monotonic() + grace
+    while worker.held and time.monotonic() < until and worker.client.is_connected:
+        await asyncio.sleep(0.01)
+
+
+@dataclass(slots=True, eq=False)
+class _Served:
+    """Which tiers a worker serves: it follows the rules as the router publishes them."""
+
+    client: Client
+    intake: Intake
+    types: Sequence[str]
+    asked: Sequence[str] | None
+    settings: Settings
+    tiers: set[str] = field(default_factory=set)
+
+    async def refresh(self) -> None:
+        """Make the durables of tiers that came since; a tier that went keeps its queue, which may still hold tasks."""
+        for tier in [tier for tier in await self._wanted() if tier not in self.tiers]:
+            for worker_type in self.types:
+                await self.intake.add(self._source(worker_type, tier))
+            self.tiers.add(tier)
+
+    async def _wanted(self) -> Sequence[str]:
+        if self.asked is not None:
+            return self.asked
+        meta = await self.client.jetstream().key_value(subjects.META)
+        try:
+            declared = ((await meta.get(subjects.TIERS_KEY)).value or b"").decode().split()
+        except nats.js.errors.KeyNotFoundError:
+            return UNTIL_RULES_ARE_KNOWN
+        return [tier for tier in declared if tier != FRONTIER]
+
+    def _source(self, worker_type: str, tier: str) -> Source:
+        durable = subjects.worker_durable(worker_type, tier)
+
+        async def make() -> None:
+            await make_consumer(
+                self.client,
+                subjects.TASKS,
+                durable,
+                filter_subject=subjects.routed(worker_type, tier),
+                ack_wait=self.settings.worker.ack_wait,
+                max_ack_pending=_REPLICAS * self.settings.worker.slots,
+            )
+
+        return Source(subjects.TASKS, durable, make)
+
+
+async def _announce(client: Client, registry: Registry, types: Sequence[str], served: _Served, replica: str) -> None:
+    """Say every few seconds who serves what; the bucket forgets who falls silent."""
+    bucket = await client.jetstream().key_value(subjects.WORKERS)
+    try:
+        while True:
+            with contextlib.suppress(nats.errors.Error, BrokerError, TimeoutError):
+                await served.refresh()
+                card: dict[str, Any] = {"replica": replica, "types": {name: sorted(registry.macros[name]) for name in types}, "tiers": sorted(served.tiers)}
+                await bucket.put(replica, json.dumps(card).encode())
+            await asyncio.sleep(ANNOUNCE_EVERY)
+    finally:
+        if client.is_connected:
+            with contextlib.suppress(nats.errors.Error, TimeoutError):
+                await bucket.delete(replica)

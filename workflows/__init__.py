@@ -1,0 +1,1 @@
+"""The example macros, the tools they call, and their fixtures."""
