@@ -17,7 +17,18 @@ from heddle import events, subjects
 from heddle.broker.outcomes import first_outcome
 from heddle.broker.relay import Outbox
 from heddle.errors import CODES, Code
-from heddle.messages import GOAL_WORKER_TYPE, DeadLetter, Message, TaskResult, decode, format_time, is_name, is_token, readable, readable_task_id
+from heddle.messages import (
+    GOAL_WORKER_TYPE,
+    DeadLetter,
+    Message,
+    TaskResult,
+    decode,
+    format_time,
+    is_name,
+    is_token,
+    readable,
+    readable_task_id,
+)
 from heddle.telemetry.observer import Observer
 
 WHOLE_ORIGINAL: Final = 128 * 1024
@@ -59,7 +70,9 @@ class Ending:
     output: Any = None
 
 
-def end_of_unreadable(body: bytes, detail: str, *, source: tuple[str, int, int], at: float, by: str, rules: str | None, goal: bool) -> Ending:
+def end_of_unreadable(
+    body: bytes, detail: str, *, source: tuple[str, int, int], at: float, by: str, rules: str | None, goal: bool
+) -> Ending:
     """The ending of a message that does not decode; its outcome has a place if at least its id can be read.
 
     Args:

@@ -97,7 +97,9 @@ def finished_record(state: GoalState, outcomes: Sequence[TaskResult], now: float
     rows = [_row(state, task, outcome) for task, outcome in zip(state.tasks, outcomes, strict=True)]
     completed = sum(row["status"] == "completed" for row in rows)
     status = "completed" if completed == len(rows) else "partial" if completed else "failed"
-    return _record(state.goal_id, state.instruction, state.planned_by, state.model_calls, state.note, rows, status, (now - state.stored) * 1000)
+    return _record(
+        state.goal_id, state.instruction, state.planned_by, state.model_calls, state.note, rows, status, (now - state.stored) * 1000
+    )
 
 
 def unplanned_record(goal_id: str, instruction: str, model_calls: int, stored: float, now: float, error: str) -> dict[str, Any]:
@@ -106,7 +108,14 @@ def unplanned_record(goal_id: str, instruction: str, model_calls: int, stored: f
 
 
 def _record(
-    goal_id: str, instruction: str, planned_by: str | None, model_calls: int, note: str | None, tasks: list[dict[str, Any]], status: str, total: float
+    goal_id: str,
+    instruction: str,
+    planned_by: str | None,
+    model_calls: int,
+    note: str | None,
+    tasks: list[dict[str, Any]],
+    status: str,
+    total: float,
 ) -> dict[str, Any]:
     return {
         "goal_id": goal_id,

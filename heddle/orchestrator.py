@@ -39,7 +39,7 @@ _REMEMBERED: Final = 4096
 _REPLICAS: Final = 16
 
 
-class ClaimedElsewhere(Exception):  # noqa: N818  # no error: another replica is at it
+class ClaimedElsewhere(Exception):  # no error: another replica is at it
     """Another replica plans this goal right now."""
 
 
@@ -133,7 +133,9 @@ class Orchestrator:
         tiers = {macro.name: macro.tier for macro in planner.registry.newest()}
         state = goal_state(goal, goal_id, plan, tiers, delivery.stored, self.clock())
         await self.records.put(key, state.model_dump_json(exclude_none=True).encode())
-        self.observer.see(events.GOALS_PLANNED, "planned a goal", planned_by=plan.planned_by, goal_id=goal_id, tasks=len(plan.calls), note=plan.note)
+        self.observer.see(
+            events.GOALS_PLANNED, "planned a goal", planned_by=plan.planned_by, goal_id=goal_id, tasks=len(plan.calls), note=plan.note
+        )
         return state
 
     async def _publish_tasks(self, delivery: Delivery, state: GoalState) -> None:
@@ -209,7 +211,10 @@ class Orchestrator:
     async def _finish(self, state: GoalState, found: list[TaskResult], key: str) -> None:
         now = self.clock()
         final = final_result(finished_record(state, found, now), now)
-        stands = decode(TaskResult, await first_outcome(self.client, self.outbox, subjects.goal_outcome(state.goal_id, state.generation), final.encode()))
+        stands = decode(
+            TaskResult,
+            await first_outcome(self.client, self.outbox, subjects.goal_outcome(state.goal_id, state.generation), final.encode()),
+        )
         ended = state.model_copy(update={"record": stands.output})
         await self.records.put(key, ended.model_dump_json(exclude_none=True).encode())
         self.observer.see(events.GOALS_ENDED, "a goal ended", status=stands.output["status"], goal_id=state.goal_id)
@@ -221,7 +226,14 @@ class Orchestrator:
 
     async def _end(self, delivery: Delivery, ending: Ending) -> None:
         await deadletters.end(self.client, self.outbox, self.observer, ending, delivery.body)
-        self.observer.see(events.GOALS_ENDED, "a goal could not go on", status="failed", goal_id=ending.task_id, code=ending.code.value, detail=ending.detail)
+        self.observer.see(
+            events.GOALS_ENDED,
+            "a goal could not go on",
+            status="failed",
+            goal_id=ending.task_id,
+            code=ending.code.value,
+            detail=ending.detail,
+        )
 
     def _unplannable(self, goal: Goal, goal_id: str, delivery: Delivery, error: PlanError) -> Ending:
         now = self.clock()

@@ -9,7 +9,7 @@ from typing import Protocol
 from workflows.rooted import inside
 
 
-class UnknownFile(Exception):  # noqa: N818  # it says what happened
+class UnknownFile(Exception):  # it says what happened
     """There is no such file, or it cannot be read."""
 
 

@@ -22,15 +22,15 @@ class ForgeError(Exception):
     """The forge did not do what was asked."""
 
 
-class UnknownRepository(ForgeError):  # noqa: N818  # it says what happened
+class UnknownRepository(ForgeError):  # it says what happened
     """There is no such repository."""
 
 
-class UnknownRef(ForgeError):  # noqa: N818  # it says what happened
+class UnknownRef(ForgeError):  # it says what happened
     """There is no such tag, branch or commit."""
 
 
-class ForgeBusy(ForgeError):  # noqa: N818  # it says what happened
+class ForgeBusy(ForgeError):  # it says what happened
     """Somebody else is writing; the same call may succeed in a moment."""
 
 

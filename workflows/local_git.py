@@ -24,7 +24,6 @@ _GIT: Final = (
     "git",
     "--no-pager",
     *("-c", "core.quotepath=off"),
-    *("-c", "core.fsmonitor=false"),
     *("-c", f"core.hooksPath={os.devnull}"),
     *("-c", "log.showRoot=true"),
 )

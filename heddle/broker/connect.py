@@ -84,7 +84,9 @@ async def connected(
     except (TimeoutError, OSError, nats.errors.Error, ValueError) as error:
         await client.close()
         reason = f" ({last[0]})" if last and str(last[0]) else f" ({error})" if str(error) else ""
-        raise NoServer(f"no NATS server answers at {url}{reason}. Start one with `heddle up`, or name yours with --server or NATS_URL") from None
+        raise NoServer(
+            f"no NATS server answers at {url}{reason}. Start one with `heddle up`, or name yours with --server or NATS_URL"
+        ) from None
     try:
         _check_version(client, url)
         yield client

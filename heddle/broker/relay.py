@@ -27,9 +27,11 @@ from heddle.telemetry.observer import Observer
 
 Headers = dict[str, str]
 
-PULL_EXPIRES: Final = 30.0
+PULL_EXPIRES: Final = 10.0
+"""Seconds that an ask stands: the longest that a source added later may find every slot asked for by others."""
 REPEAT_AFTER: Final = 2.0
 """Seconds without a PubAck until a publish is sent again; below every ack_wait, so that we repeat before others do."""
+_SHORT_ASK: Final = 1.0
 _REVIVE_DELAY: Final = 0.25
 _HEADROOM: Final = 4096
 _UNLIMITED: Final = -1
@@ -124,7 +126,6 @@ class Intake:
             source.inbox, cb=on_message, pending_msgs_limit=_UNLIMITED, pending_bytes_limit=_UNLIMITED
         )
         self._sources.append(source)
-        source.want = max(1, self._slots // len(self._sources)) if len(self._sources) == 1 else 1
         self._hungry.append(source)
         await self._serve()
 
@@ -186,9 +187,8 @@ class Intake:
             return
         source.asked = max(0, source.asked - 1)
         self.held += 1
-        if source.asked <= source.want // 2:
-            if source.asked == 0:
-                source.want = min(self._slots, source.want * 2)
+        if source.asked <= source.want // 2 and source not in self._hungry:
+            source.want = min(self._slots if len(self._sources) == 1 else max(1, self._slots // 2), source.want * 2)
             self._feel_hungry(source)
             await self._serve()
         await self._on_delivery(Delivery(message, source))
@@ -237,23 +237,31 @@ class Intake:
             self._hungry.append(source)
 
     async def _serve(self) -> None:
-        """Ask for the hungry, in turn, as far as there are free slots; an ask is worth its request from half a `want` on."""
-        while self._hungry and not self._stopped:
-            source = self._hungry[0]
-            asked = sum(other.asked for other in self._sources)
-            free = self._slots - self.held - asked
-            reachable = self._slots - (asked - source.asked)
-            enough = max(1, min(source.want, reachable) // 2)
-            if free < enough:
+        """Ask for the hungry, in turn, as far as there are free slots.
+
+        However busy a source is, a slot is spared for every other one that has no ask out. A source with an ask out asks again
+        only when that is worth a request.
+        """
+        for _ in range(len(self._hungry)):
+            if self._stopped:
                 return
-            self._hungry.popleft()
-            batch = min(free, max(1, source.want - source.asked)) if source.want > source.asked else 0
-            if batch:
-                await self._ask(source, batch)
+            source = self._hungry.popleft()
+            missing = source.want - source.asked
+            if missing <= 0:
+                continue
+            others = sum(other.asked for other in self._sources) - source.asked
+            idle = sum(1 for other in self._sources if other.asked == 0 and other is not source)
+            spared = min(idle, self._slots // 2)  # with more sources than slots they take turns
+            most = self._slots - others - spared
+            room = most - self.held - source.asked
+            if room >= (1 if source.asked == 0 else max(1, min(missing, most // 2))):
+                await self._ask(source, min(room, missing))
+            else:
+                self._hungry.append(source)
 
     async def _ask(self, source: Source, batch: int) -> None:
         # More sources than slots take turns: short asks, so that a slot is not held by a source with nothing to do.
-        expires = PULL_EXPIRES if len(self._sources) <= self._slots else 1.0
+        expires = PULL_EXPIRES if len(self._sources) <= self._slots else _SHORT_ASK
         source.asked += batch
         source.expires = self._clock() + expires
         request = b'{"batch": %d, "expires": %d}' % (batch, int(expires * 1e9))

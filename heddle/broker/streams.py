@@ -60,7 +60,13 @@ def stream_configs(settings: StreamSettings) -> list[Config]:
             "max_age": int(settings.outcomes_max_age * _SECOND),
             "republish": {"src": "heddle.outcomes.*.*.*.*", "dest": "heddle.results.{{wildcard(2)}}"},
         },
-        {"name": subjects.ORIGINALS, "subjects": ["heddle.original.*"], "max_msgs_per_subject": 1, "allow_direct": True, "max_age": dead_age},
+        {
+            "name": subjects.ORIGINALS,
+            "subjects": ["heddle.original.*"],
+            "max_msgs_per_subject": 1,
+            "allow_direct": True,
+            "max_age": dead_age,
+        },
         {
             "name": subjects.DEAD,
             "subjects": ["heddle.dead.*.*.*.*"],
@@ -133,11 +139,15 @@ async def _reconcile(client: Client, wanted: Config, observer: Observer) -> dict
         return info
     generation = found.get("metadata", {}).get(_GENERATION_KEY, "0")
     if generation.isdecimal() and int(generation) > SETTINGS_GENERATION:
-        observer.see(events.STREAM_DIFFERS, "a newer heddle made this stream; running on with its settings", stream=name, settings=different)
+        observer.see(
+            events.STREAM_DIFFERS, "a newer heddle made this stream; running on with its settings", stream=name, settings=different
+        )
         return info
     if unsafe := {key: values for key, values in different.items() if key not in _SAFE_TO_UPDATE}:
         told = "; ".join(f"{key} is {there!r}, heddle needs {want!r}" for key, (want, there) in unsafe.items())
-        raise StreamMismatch(f"the stream {name} exists and cannot be changed safely: {told}. Move its messages away and delete it, then start again")
+        raise StreamMismatch(
+            f"the stream {name} exists and cannot be changed safely: {told}. Move its messages away and delete it, then start again"
+        )
     updated = {key: value for key, value in found.items() if key != "created"} | {key: wanted[key] for key in different}
     return await js_api(client, f"STREAM.UPDATE.{name}", updated)
 

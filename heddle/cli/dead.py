@@ -43,7 +43,9 @@ def list_letters(
     if not letters:
         console().print("no dead letters")
         return
-    print_table(("id", "at", "code", "type", "tier", "reason"), [(d.id, d.at, d.code, d.worker_type, d.tier, _brief(d.reason)) for d in letters])
+    print_table(
+        ("id", "at", "code", "type", "tier", "reason"), [(d.id, d.at, d.code, d.worker_type, d.tier, _brief(d.reason)) for d in letters]
+    )
     console().print("[dim]see one with its remedy: heddle dead show ID[/]")
 
 
@@ -53,7 +55,9 @@ def _brief(reason: str) -> str:
 
 
 @app.command("show")
-def show(letter_id: Annotated[str, typer.Argument(metavar="ID", show_default=False)], server: Server = None, output: Output = OutputFormat.TEXT) -> None:
+def show(
+    letter_id: Annotated[str, typer.Argument(metavar="ID", show_default=False)], server: Server = None, output: Output = OutputFormat.TEXT
+) -> None:
     """Show one dead letter: its reason, its original, and what to do."""
 
     async def work() -> DeadLetter | None:
@@ -83,4 +87,8 @@ def show(letter_id: Annotated[str, typer.Argument(metavar="ID", show_default=Fal
             console().print(f"[bold]{name:<12}[/] {escape(str(value))}")
     cut = f", cut to its first 4 KiB of {found.size} bytes" if found.truncated else ""
     console().print(f"\n[bold]original[/] ({found.encoding}{cut})")
-    console().print(escape(found.original_task if isinstance(found.original_task, str) else json.dumps(found.original_task, indent=2, ensure_ascii=False)))
+    console().print(
+        escape(
+            found.original_task if isinstance(found.original_task, str) else json.dumps(found.original_task, indent=2, ensure_ascii=False)
+        )
+    )

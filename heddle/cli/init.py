@@ -1,3 +1,5 @@
 """stub."""
+
+
 def init() -> None:
     """Stub."""

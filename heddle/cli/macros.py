@@ -32,7 +32,9 @@ def list_macros(macros: Macros = None, output: Output = OutputFormat.TEXT) -> No
     if output is OutputFormat.JSON:
         print_json([_card(macro) for versions in registry.macros.values() for macro in versions.values()])
         return
-    rows = [(m.name, m.version, m.tier, m.intent, str(m.where)) for _, versions in sorted(registry.macros.items()) for m in versions.values()]
+    rows = [
+        (m.name, m.version, m.tier, m.intent, str(m.where)) for _, versions in sorted(registry.macros.items()) for m in versions.values()
+    ]
     print_table(("macro", "version", "tier", "intent", "defined at"), rows)
     console().print("[dim]see one: heddle macros show NAME[/]")
 
@@ -48,18 +50,26 @@ def show(
     registry = _load(macros, output)
     macro = registry.find(name, version)
     if macro is None:
-        raise fail(f"no macro {name!r}{f' version {version}' if version else ''}; there are {', '.join(sorted(registry.macros)) or 'none'}", Exit.INCOMPLETE)
+        raise fail(
+            f"no macro {name!r}{f' version {version}' if version else ''}; there are {', '.join(sorted(registry.macros)) or 'none'}",
+            Exit.INCOMPLETE,
+        )
     if output is OutputFormat.JSON:
         print_json(_card(macro) | {"schema": macro.schema, "output_schema": macro.output_schema})
         return
     out = console()
-    out.print(f"[bold]{escape(macro.name)}[/] version {macro.version}, tier {macro.tier}, timeout {macro.timeout:g} s, {escape(str(macro.where))}")
+    out.print(
+        f"[bold]{escape(macro.name)}[/] version {macro.version}, tier {macro.tier}, timeout {macro.timeout:g} s, {escape(str(macro.where))}"
+    )
     out.print(escape(signature(macro)))
     for error, failure in macro.fails.items():
         out.print(f"  {error.__name__}: {_failure(failure)}")
     for title, schema in (("input", macro.schema), ("output", macro.output_schema)):
         out.print(f"\n[bold]{title}[/]\n{escape(json.dumps(schema, indent=2))}")
-    for title, lines in (("examples", [f"{goal}  ->  {json.dumps(dict(given))}" for goal, given in macro.examples]), ("phrases", macro.phrases)):
+    for title, lines in (
+        ("examples", [f"{goal}  ->  {json.dumps(dict(given))}" for goal, given in macro.examples]),
+        ("phrases", macro.phrases),
+    ):
         if lines:
             out.print(f"\n[bold]{title}[/]")
             for line in lines:

@@ -30,7 +30,8 @@ Server = Annotated[
     typer.Option("--server", help="NATS URL; else NATS_URL, the `nats` context, or the .heddle/server.json that `heddle up` writes."),
 ]
 Macros = Annotated[
-    list[str] | None, typer.Option("--macros", help="Modules, files or folders with macros, with commas or by repeating. Default: workflows/.")
+    list[str] | None,
+    typer.Option("--macros", help="Modules, files or folders with macros, with commas or by repeating. Default: workflows/."),
 ]
 RulesFile = Annotated[Path | None, typer.Option("--rules", help="Rules file. Default: configs/router_rules.yaml.")]
 MetricsPort = Annotated[int | None, typer.Option("--metrics-port", help="Serve Prometheus metrics on this port.")]

@@ -29,7 +29,10 @@ def plan(
     if output is OutputFormat.JSON:
         print_json(answer)
     elif "error" not in answer:
-        print_table(("macro", "tier", "arguments"), [(c["macro"], c["tier"], json.dumps(c["arguments"], ensure_ascii=False)) for c in answer["tasks"]])
+        print_table(
+            ("macro", "tier", "arguments"),
+            [(c["macro"], c["tier"], json.dumps(c["arguments"], ensure_ascii=False)) for c in answer["tasks"]],
+        )
         console().print(f"planned by [bold]{escape(answer['planned_by'])}[/], {answer['model_calls']} model calls; nothing was published")
         if answer["note"]:
             aside().print(f"[dim]{escape(answer['note'])}[/]")

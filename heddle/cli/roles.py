@@ -88,4 +88,6 @@ def _planner(registry: Registry, model: Model, settings: Settings) -> Planner:
 
 def missing_rules(missing: Sequence[str], path: Path) -> list[str]:
     """What to tell of macros that the rules do not know."""
-    return [f"macro {name!r} has no rule: its tasks would end as unknown_tier. Add to worker_types in {path}:  {name}: {{}}" for name in missing]
+    return [
+        f"macro {name!r} has no rule: its tasks would end as unknown_tier. Add to worker_types in {path}:  {name}: {{}}" for name in missing
+    ]

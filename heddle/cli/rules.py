@@ -43,7 +43,16 @@ def check(
         except HeddleError as error:
             raise failed(error, output) from None
     if output is OutputFormat.JSON:
-        print_json({"ok": not missing, "file": str(path), "digest": read.digest, "problems": [], "macros_without_rule": missing, "notes": notes(read)})
+        print_json(
+            {
+                "ok": not missing,
+                "file": str(path),
+                "digest": read.digest,
+                "problems": [],
+                "macros_without_rule": missing,
+                "notes": notes(read),
+            }
+        )
     else:
         console().print(
             f"{escape(str(path))}: good; {len(read.tiers)} tiers, {len(read.worker_types)} worker types, {len(read.routes)} routes, "
@@ -106,5 +115,3 @@ def _as_json(decision: Dispatch | Wait | Refuse) -> dict[str, object]:
             return {"kind": "wait", "tier": tier, "rule": rule, "ready_at": ready_at, "give_up_at": give_up_at}
         case Refuse(code=code, detail=detail, tier=tier, rule=rule):
             return {"kind": "refuse", "code": code.value, "detail": detail, "tier": tier, "rule": rule}
-
-

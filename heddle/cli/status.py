@@ -30,7 +30,10 @@ def status(server: Server = None, output: Output = OutputFormat.TEXT) -> None:
     else:
         out.print("no worker is announced; start one: [bold]heddle run worker[/]")
     if now.backlog:
-        rows = [(name, tier, str(count) + ("  (no worker!)" if (name, tier) in unserved else "")) for (name, tier), count in sorted(now.backlog.items())]
+        rows = [
+            (name, tier, str(count) + ("  (no worker!)" if (name, tier) in unserved else ""))
+            for (name, tier), count in sorted(now.backlog.items())
+        ]
         print_table(("type", "tier", "tasks"), rows, title="\nBacklog")
     if now.dead:
         print_table(("code", "letters"), sorted(now.dead.items()), title="\nDead letters")

@@ -55,9 +55,9 @@ def read_payload(text: str) -> dict[str, Any]:
     try:
         parsed = json.loads(Path(text[1:]).read_text() if text.startswith("@") else text)
     except (OSError, ValueError) as error:
-        raise typer.BadParameter(f"--payload is not JSON: {error}; write --payload '{{\"key\": \"value\"}}' or @FILE") from None
+        raise typer.BadParameter(f'--payload is not JSON: {error}; write --payload \'{{"key": "value"}}\' or @FILE') from None
     if not isinstance(parsed, dict):
-        raise typer.BadParameter("--payload must be a JSON object, such as '{\"key\": \"value\"}'")
+        raise typer.BadParameter('--payload must be a JSON object, such as \'{"key": "value"}\'')
     return parsed
 
 

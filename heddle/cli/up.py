@@ -1,3 +1,94 @@
-"""stub."""
-def up() -> None:
-    """Stub."""
+"""`heddle up`: the whole system on one machine, for development and small installations."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from watchfiles import awatch
+
+from heddle import events
+from heddle.cli.options import LogLevel, Macros, RulesFile, macro_sources, rules_path
+from heddle.cli.output import aside, console, run, until_stopped
+from heddle.cli.roles import missing_rules, read_rules
+from heddle.cli.system import System, system, write_server_file
+from heddle.errors import HeddleError
+from heddle.macros.loading import load
+from heddle.planner import make_planner
+from heddle.router.rules import uncovered
+from heddle.settings import load_settings
+
+STORE = Path(".heddle/store")
+
+
+def up(
+    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Where the embedded server listens, on 127.0.0.1.")] = 4222,
+    rules: RulesFile = None,
+    macros: Macros = None,
+    log_level: LogLevel = "info",
+) -> None:
+    """Run everything here: server, router, orchestrator, worker. Rules and macros are read again on save."""
+    path, sources = rules_path(rules), macro_sources(macros)
+
+    async def work() -> None:
+        settings = load_settings()
+        root = settings.forge.root.resolve()
+        async with system(settings, rules=path, macros=sources, root=root, store=STORE, port=port, log_level=log_level) as running:
+            file = write_server_file(running.server, Path.cwd())
+            watcher = asyncio.create_task(_watch(running, path, sources))
+            try:
+                _greet(running, path)
+                await until_stopped()
+                aside().print("stopping …")
+            finally:
+                file.unlink(missing_ok=True)
+                watcher.cancel()
+                with suppress(asyncio.CancelledError):
+                    await watcher
+
+    run(work())
+
+
+def _greet(running: System, rules: Path) -> None:
+    planner = running.orchestrator.planner
+    out = console()
+    out.print(f"[bold]heddle is up[/] at {running.server.url} (nats-server {running.server.version}, store {escape(str(STORE))})")
+    out.print(f"rules {escape(str(rules))}, digest {running.router.rules.digest}; macros {', '.join(sorted(planner.registry.macros))}")
+    for line in missing_rules(uncovered(running.router.rules, planner.registry.macros), rules):
+        aside().print(f"[yellow]missing:[/] {escape(line)}")
+    example = next((goal for macro in planner.registry.newest() for goal, _ in macro.examples), "what you want")
+    out.print(f'\nin another terminal:\n  heddle goal "{escape(example)}"\n  heddle status\n  heddle dead list\n\nCtrl-C stops it.')
+
+
+async def _watch(running: System, rules: Path, macros: list[str]) -> None:
+    """Take changed rules and macros into use; what is bad is refused and told, and the good ones stay."""
+    folders = [Path(source) for source in macros if Path(source).exists()]
+    async for changes in awatch(rules.parent, *folders):
+        changed = {Path(name).resolve() for _, name in changes}
+        if rules.resolve() in changed:
+            _reload_rules(running, rules)
+        if any(path.suffix == ".py" and any(path.is_relative_to(folder.resolve()) for folder in folders) for path in changed):
+            await _reload_macros(running, macros)
+
+
+def _reload_rules(running: System, path: Path) -> None:
+    try:
+        running.router.use(read_rules(path))
+    except HeddleError as error:
+        running.ground.observer.see(events.RULES_REFUSED, "the rules were refused; the good ones stay in force", problems=str(error))
+
+
+async def _reload_macros(running: System, macros: list[str]) -> None:
+    old = running.orchestrator.planner
+    try:
+        registry = load(macros)
+        running.orchestrator.planner = make_planner(registry, old.model, old.phrases, old.max_tasks)
+    except HeddleError as error:
+        running.ground.observer.see(events.MACROS_REFUSED, "the macros were refused; the good ones stay in use", problem=str(error))
+        return
+    running.ground.observer.see(events.MACROS_LOADED, "macros were read again", macros=sorted(registry.macros))
+    await running.worker.restart()

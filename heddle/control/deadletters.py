@@ -12,7 +12,9 @@ from heddle.messages import DeadLetter, decode
 _PAGE = 256
 
 
-async def newest_letters(client: Client, limit: int | None = 50, *, code: str = "*", worker_type: str = "*", tier: str = "*") -> list[DeadLetter]:
+async def newest_letters(
+    client: Client, limit: int | None = 50, *, code: str = "*", worker_type: str = "*", tier: str = "*"
+) -> list[DeadLetter]:
     """The newest dead letters, newest first.
 
     Args:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import time
 import uuid
@@ -114,7 +113,7 @@ async def next_result(subscription: Subscription, timeout: float) -> TaskResult 
     try:
         message: Msg = await subscription.next_msg(timeout=timeout)
         return decode(TaskResult, message.data)
-    except (TimeoutError, asyncio.TimeoutError, DecodeError):
+    except (TimeoutError, DecodeError):
         return None
 
 

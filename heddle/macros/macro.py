@@ -197,7 +197,9 @@ def macro(
             raise DefinitionError(f"{where}: {macro_name} needs a return annotation: it is the output")
         for parameter in parameters[1:]:
             if parameter.kind is not inspect.Parameter.KEYWORD_ONLY or parameter.name not in hints:
-                raise DefinitionError(f"{where}: {macro_name}: {parameter.name!r} must be keyword-only and annotated: tools are injected by type")
+                raise DefinitionError(
+                    f"{where}: {macro_name}: {parameter.name!r} must be keyword-only and annotated: tools are injected by type"
+                )
         return Macro(
             name=macro_name,
             version=version,

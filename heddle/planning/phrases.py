@@ -13,12 +13,11 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
-from itertools import accumulate, count, product
+from itertools import accumulate, combinations, count, product
 from operator import add, and_, or_
 from typing import Any, Final
 
 import hassil
-from hassil.expression import Expression
 from hassil.intents import Intent, SlotList
 from hassil.parser import ParseError
 
@@ -32,13 +31,11 @@ MAX_WORDS: Final = 200
 MAX_CALLS: Final = 16
 MAX_PARTS: Final = 2 * MAX_CALLS  # between "and" and "and": a phrase may have one of its own
 
-_SHOWN: Final = 160
 _MARKS: Final = ".!?…"
 _QUOTES: Final = {'"': '"', "'": "'", "\u201c": "\u201d", "\u201d": "\u201d", "\u201e": "\u201c\u201d", "\u2018": "\u2019", "«": "»"}
 _CLOSED: Final = {opening: re.compile(rf"[{closing}](?=[,;{_MARKS}]*(?:\s|\Z))") for opening, closing in _QUOTES.items()}
 _RUN: Final = re.compile(r"\S+")
-_INTEGER: Final = re.compile(r"-?[0-9]{1,18}")
-_NUMBER: Final = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,18})?([eE][+-]?[0-9]{1,3})?")
+_NUMBER: Final = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,18})?(e[+-]?[0-9]{1,3})?")
 _UNITS: Final = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen"
 )
@@ -94,7 +91,7 @@ def match_phrases(text: str, book: Phrasebook) -> tuple[PlannedCall, ...] | NoMa
 
 
 def _refuse(part: str, problem: str) -> NoMatch:
-    return NoMatch(f"{problem}: {part if len(part) <= _SHOWN else f'{part[:_SHOWN]}…'!r}", part)
+    return NoMatch(f"{problem}: {part if len(part) <= 160 else f'{part[:160]}…'!r}", part)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,16 +107,14 @@ class _Kind:
         if self.words:
             alike = [choice for choice in self.words if choice.casefold() == text]
             return word.text if word.text in alike else alike[0] if len(alike) == 1 else None
-        if self.type == "string":
-            return None if word.is_and else word.text
-        if word.quoted:
-            return None
+        if self.type == "string" or word.quoted:
+            return word.text if self.type == "string" and not word.is_and else None
         if self.type == "boolean":
             return _BOOLEANS.get(text)
-        number = _NUMBER_WORDS.get(text)
-        if self.type == "integer":
-            return int(text) if _INTEGER.fullmatch(text) else number
-        return float(text) if _NUMBER.fullmatch(text) else None if number is None else float(number)
+        number = int(text) if re.fullmatch(r"-?[0-9]{1,18}", text) else _NUMBER_WORDS.get(text)
+        if self.type == "number" and (number is not None or _NUMBER.fullmatch(text)):
+            return float(text if number is None else number)
+        return number
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -151,7 +146,7 @@ def _compile(macro: AnyMacro, phrase: str) -> _Phrase:
     raise DefinitionError(f"{macro.where}: {macro.name}: phrase {phrase!r}: {problem}")
 
 
-def _words(part: Expression) -> tuple[Counter[str], Counter[str]]:
+def _words(part: hassil.Expression) -> tuple[Counter[str], Counter[str]]:
     """How often each slot and, under "", a literal word stands in a goal that fits: at least, and at most."""
     match part:
         case hassil.TextChunk(text=text):
@@ -254,8 +249,7 @@ def _tokens(text: str, book: Phrasebook) -> list[_Token]:
         position = tail.end() if (tail := _RUN.match(text, end)) else end
         ended = ";" in text[end:position]
         if value or quoted:
-            last = word(value if quoted else _without_mark(value), quoted)
-            tokens.append(_Token(run.start(), end, word(value, quoted), last, ended))
+            tokens.append(_Token(run.start(), end, word(value, quoted), word(value if quoted else _without_mark(value), quoted), ended))
         elif tokens:
             tokens[-1] = replace(tokens[-1], ended=ended)
     return tokens
@@ -341,8 +335,7 @@ class _Goal:
     def plan(self) -> tuple[PlannedCall, ...] | NoMatch:
         """The plan, or why there is none."""
         end = len(self.parts)
-        stretches = [(start, stop) for start in range(end) for stop in range(start + 1, end + 1)]
-        calls = {stretch: reading for stretch in stretches if (reading := _best(list(self._calls(*stretch))))}
+        calls = {stretch: call for stretch in combinations(range(end + 1), 2) if (call := _best(list(self._calls(*stretch))))}
         best = {end: _Reading(0, ((),))}
         for start in reversed(range(end)):
             ways = [calls[start, stop].then(rest) for stop, rest in best.items() if (start, stop) in calls]
@@ -366,12 +359,11 @@ class _Goal:
         words = [*(token.inner for token in tokens[:-1]), tokens[-1].last]
         heard = " ".join(word.heard for word in words)
         for phrase in self.phrases:
-            if len(words) > phrase.longest or not phrase.may_fit(heard.casefold()):
-                continue
-            lists = {name: self._list(kind) for name, kind in phrase.slots.items()}
-            for result in hassil.recognize_all(heard, phrase.intents, slot_lists=lists):
-                if (call := self._call(result, phrase, words)) is not None:
-                    yield _Reading(len(call.arguments), ((call,),))
+            if len(words) <= phrase.longest and phrase.may_fit(heard.casefold()):
+                lists = {name: self._list(kind) for name, kind in phrase.slots.items()}
+                for result in hassil.recognize_all(heard, phrase.intents, slot_lists=lists):
+                    if (call := self._call(result, phrase, words)) is not None:
+                        yield _Reading(len(call.arguments), ((call,),))
 
     def _call(self, result: hassil.RecognizeResult, phrase: _Phrase, words: Sequence[_Word]) -> PlannedCall | None:
         """The call, its values from the goal's own words; None unless every slot took exactly one word and the macro accepts them."""
@@ -399,8 +391,8 @@ class _Goal:
     def _not_understood(self, calls: Collection[tuple[int, int]], readable: Collection[int]) -> NoMatch:
         """What is left of the goal when what can be read is taken away from its beginning and its end."""
         reached = {0}
-        for start in range(len(self.parts)):
-            reached |= {stop for first, stop in calls if first == start and start in reached}
+        for start, stop in sorted(calls):
+            reached |= {stop} if start in reached else set()
         left = max(reached)
         right = min(start for start in readable if start > left)
         words = self.tokens[self.parts[left - 1][1] if left else 0 : self.parts[right - 1][1]]

@@ -51,7 +51,11 @@ class Prefix:
 
     def prompt(self, instruction: str, context: Mapping[str, Any]) -> Prompt:
         """The prompt for one goal; of the context only short scalars are shown."""
-        shown = {key: value for key, value in context.items() if isinstance(value, str | int | float | bool) and len(str(value)) <= _CONTEXT_SCALAR}
+        shown = {
+            key: value
+            for key, value in context.items()
+            if isinstance(value, str | int | float | bool) and len(str(value)) <= _CONTEXT_SCALAR
+        }
         told = f"\nContext: {json.dumps(shown, ensure_ascii=False, sort_keys=True)}" if shown else ""
         return Prompt(self.system, f"Goal: {json.dumps(instruction, ensure_ascii=False)}{told}", self.schema)
 

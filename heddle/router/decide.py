@@ -74,7 +74,9 @@ def decide(
         return Refuse(Code.EXPIRED, f"expires_at {task.expires_at} had passed before the task was routed")
     entry = rules.worker_types.get(task.worker_type)
     if entry is None:
-        return Refuse(Code.UNKNOWN_TIER, f"the rules have no worker type {task.worker_type!r}; add `{task.worker_type}: {{}}` under worker_types")
+        return Refuse(
+            Code.UNKNOWN_TIER, f"the rules have no worker type {task.worker_type!r}; add `{task.worker_type}: {{}}` under worker_types"
+        )
     name, rule = resolve(task, rules, entry)
     tier = rules.tiers.get(name)
     if tier is None:
@@ -86,7 +88,9 @@ def decide(
     left = take(bucket, tier.rate, tier.burst, kept, now)
     if left is not None:
         return Dispatch(name, rule, left)
-    return _without_token(tier, rule, refilled(bucket, tier.rate, tier.burst, now), kept, now if waiting_since is None else waiting_since, now)
+    return _without_token(
+        tier, rule, refilled(bucket, tier.rate, tier.burst, now), kept, now if waiting_since is None else waiting_since, now
+    )
 
 
 def resolve(task: TaskMessage, rules: Rules, entry: WorkerType) -> tuple[str, str]:
@@ -130,9 +134,7 @@ def explain(
     return decision, tuple(_steps(task, rules, buckets, now, size, decision))
 
 
-def _steps(
-    task: TaskMessage, rules: Rules, buckets: Mapping[str, Bucket], now: float, size: int, decision: Decision
-) -> Iterator[str]:
+def _steps(task: TaskMessage, rules: Rules, buckets: Mapping[str, Bucket], now: float, size: int, decision: Decision) -> Iterator[str]:
     yield f"rules {rules.digest}; worker type {task.worker_type!r}, priority {task.priority}, asks for tier {task.model_tier!r}"
     yield f"limits: {size} of {rules.limits.max_payload} bytes, {task.hops} of {rules.limits.max_hops} hops"
     if task.expires_at is not None:

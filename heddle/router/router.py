@@ -159,6 +159,17 @@ class Router:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    def use(self, rules: Rules) -> None:
+        """Take other rules into use, from the next task on; a bucket keeps its level where the tier's numbers are the same."""
+        before = self.rules.tiers
+        self.buckets = {
+            name: bucket
+            for name, bucket in self.buckets.items()
+            if name in rules.tiers and (rules.tiers[name].rate, rules.tiers[name].burst) == (before[name].rate, before[name].burst)
+        }
+        self.rules = rules
+        self.observer.see(events.RULES_LOADED, "rules are in force", digest=rules.digest)
+
     async def drain(self, grace: float) -> None:
         """Take nothing more, and wait until what was taken is acked, for `grace` seconds at most."""
         await self.intake.stop()

@@ -142,7 +142,9 @@ def parse_rules(text: str, source: str = "rules") -> Rules:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         told = " ".join(part for part in (error.context, error.problem) if part)
-        raise RulesError(source, (Problem(mark.line + 1 if mark else 1, mark.column + 1 if mark else 1, "", f"not YAML: {told}"),)) from None
+        raise RulesError(
+            source, (Problem(mark.line + 1 if mark else 1, mark.column + 1 if mark else 1, "", f"not YAML: {told}"),)
+        ) from None
     except yaml.YAMLError as error:
         raise RulesError(source, (Problem(1, 1, "", f"not YAML: {error}"),)) from None
     reader = _Reader()
@@ -162,7 +164,9 @@ class _Reader:
         if root is None:
             self.problems.append(Problem(1, 1, "", "the file is empty; it needs `version: 1`, `tiers:` and `worker_types:`"))
             return Rules({}, {}, (), Limits(), digest)
-        parts = self.mapping(root, "", ("version", "tiers", "worker_types", "routes", "limits"), required=("version", "tiers", "worker_types"))
+        parts = self.mapping(
+            root, "", ("version", "tiers", "worker_types", "routes", "limits"), required=("version", "tiers", "worker_types")
+        )
         if (version := parts.get("version")) is not None and self.text(version, "version") not in ("1", None):
             self.problem(version, "version", f"{self._value(version)} is unknown to this heddle; it reads version 1")
         tiers = {name: self.tier(name, key, node) for name, (key, node) in self.named(parts.get("tiers"), "tiers").items()}
@@ -170,7 +174,9 @@ class _Reader:
             name: self.worker_type(name, key, node, tiers)
             for name, (key, node) in self.named(parts.get("worker_types"), "worker_types").items()
         }
-        routes = tuple(self.route(number, node, tiers, types) for number, node in enumerate(self.sequence(parts.get("routes"), "routes"), 1))
+        routes = tuple(
+            self.route(number, node, tiers, types) for number, node in enumerate(self.sequence(parts.get("routes"), "routes"), 1)
+        )
         return Rules(MappingProxyType(tiers), MappingProxyType(types), routes, self.limits(parts.get("limits")), digest)
 
     def tier(self, name: str, key: Node, node: Node) -> Tier:

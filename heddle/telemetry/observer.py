@@ -43,9 +43,7 @@ _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 def logger(role: str, level: str = "info", stream: TextIO | None = None) -> Any:
     """A structlog logger for one role: readable on a terminal, JSON lines elsewhere, always on standard error."""
     target = stream or sys.stderr
-    renderer: Any = (
-        structlog.dev.ConsoleRenderer(colors=True) if target.isatty() else structlog.processors.JSONRenderer(ensure_ascii=False)
-    )
+    renderer: Any = structlog.dev.ConsoleRenderer(colors=True) if target.isatty() else structlog.processors.JSONRenderer(ensure_ascii=False)
     return structlog.wrap_logger(
         structlog.PrintLogger(target),
         processors=[

@@ -69,7 +69,7 @@ async def execute(
             output = await macro.handler(request, **keywords)
     except asyncio.CancelledError:
         raise
-    except BaseException as error:  # noqa: BLE001  # a handler may raise anything, and its neighbours must not notice
+    except BaseException as error:  # a handler may raise anything, and its neighbours must not notice
         if isinstance(error, TimeoutError) and deadline.expired():
             raise MacroFailure(Code.TIMED_OUT, f"not finished after {macro.timeout:g} s") from None
         if not any(isinstance(error, declared) for declared in macro.fails):
@@ -79,4 +79,3 @@ async def execute(
             raise MacroFailure(verdict.code, verdict.detail) from error
         raise MacroFailure(Code.HANDLER_FAILED, f"{type(error).__name__}: {error}") from error
     return macro.write(output)
-

@@ -121,12 +121,16 @@ class Worker:
         macro = self.registry.find(task.worker_type, task.macro_version)
         if macro is None:
             versions = ", ".join(map(str, sorted(self.registry.macros.get(task.worker_type, ())))) or "no version of it"
-            raise MacroFailure(Code.UNKNOWN_VERSION, f"{task.worker_type} version {task.macro_version} is asked for; this worker has {versions}")
+            raise MacroFailure(
+                Code.UNKNOWN_VERSION, f"{task.worker_type} version {task.macro_version} is asked for; this worker has {versions}"
+            )
         request = macro.read(task.payload)
         run = Run(task_id, task.attempt, now + macro.timeout, lambda text: self._report(macro, task_id, text))
         output = await execute(macro, request, self.tools, run, on_bug=lambda error: self._bug(macro, task_id, error))
         if len(output) > MAX_OUTPUT:
-            raise MacroFailure(Code.HANDLER_FAILED, f"the output has {len(output)} bytes; at most {MAX_OUTPUT} fit: return a reference to it")
+            raise MacroFailure(
+                Code.HANDLER_FAILED, f"the output has {len(output)} bytes; at most {MAX_OUTPUT} fit: return a reference to it"
+            )
         return output
 
     async def _stored(self, finished: Finished, refused: Refused | None) -> None:
@@ -186,7 +190,11 @@ class Worker:
 
     def _bug(self, macro: AnyMacro, task_id: str, error: BaseException) -> None:
         self.observer.see(
-            events.HANDLER_BUG, "a handler raised an error that its macro does not declare", worker_type=macro.name, task_id=task_id, error=repr(error)
+            events.HANDLER_BUG,
+            "a handler raised an error that its macro does not declare",
+            worker_type=macro.name,
+            task_id=task_id,
+            error=repr(error),
         )
 
     async def _ack(self, delivery: Delivery) -> None:
@@ -364,7 +372,11 @@ async def _announce(client: Client, registry: Registry, types: Sequence[str], se
         while True:
             with contextlib.suppress(nats.errors.Error, BrokerError, TimeoutError):
                 await served.refresh()
-                card: dict[str, Any] = {"replica": replica, "types": {name: sorted(registry.macros[name]) for name in types}, "tiers": sorted(served.tiers)}
+                card: dict[str, Any] = {
+                    "replica": replica,
+                    "types": {name: sorted(registry.macros[name]) for name in types},
+                    "tiers": sorted(served.tiers),
+                }
                 await bucket.put(replica, json.dumps(card).encode())
             await asyncio.sleep(ANNOUNCE_EVERY)
     finally:

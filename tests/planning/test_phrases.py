@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 
 from heddle import macro, person_only
 from heddle.errors import DefinitionError
 from heddle.macros.loading import AnyMacro
-from heddle.planning.phrases import MAX_CALLS, MAX_CHARACTERS, MAX_WORDS, NoMatch, compile_phrases, match_phrases
+from heddle.planning.phrases import MAX_CALLS, MAX_CHARACTERS, MAX_PARTS, MAX_WORDS, NoMatch, Phrasebook, compile_phrases, match_phrases
 from heddle.planning.plan import PlannedCall
 
 TRIAGE = "(check|triage|label) [the] [last] {count} (changes|PRs) (in|of) {repository} [and tag them] [using {label_strategy} [commits]]"
@@ -117,11 +118,9 @@ def triage(repository: str, count: int, **more: Any) -> PlannedCall:
     return PlannedCall("repo_triage", {"repository": repository, "count": count, **more})
 
 
-# One call.
-
-
-def test_the_goal_of_the_design() -> None:
-    assert calls(GOAL) == (triage("acme/checkout", 3, label_strategy="conventional"),)
+@pytest.mark.parametrize("end", ["", ".", "!", "?!", ";"])
+def test_the_goal_of_the_design(end: str) -> None:
+    assert calls(GOAL + end) == (triage("acme/checkout", 3, label_strategy="conventional"),)
 
 
 @pytest.mark.parametrize("goal", ["label 3 changes of x", "TRIAGE THE LAST three PrS In x", "check\tthe  last 3\nchanges in x"])
@@ -133,7 +132,7 @@ def test_literal_words_match_in_any_case_and_spacing(goal: str) -> None:
     "word",
     [
         "acme/Checkout", "./x", "../secrets", "https://x.y/?q=1", ".", "..", "HEAD~3", "v1.2.0", "{count}", "[a|b]", "(a", "<x>", "a;b",
-        "x_y", "don't", "don’t", "É", "E\u0301", "Straße", "İx", "-", "3.5", "a\\b", "%s", "🙂", "\u200bx", "zq0z000", "paint", "now", ",",
+        '"x', "don't", "don\u2019t", "É", "E\u0301", "Straße", "İx", "-", "3.5", "a\\b", "%s", "🙂", "\u200bx", "zq0z000", "paint", ",",
     ],
 )  # fmt: skip
 def test_a_text_slot_takes_a_word_exactly_as_it_is(word: str) -> None:
@@ -143,21 +142,13 @@ def test_a_text_slot_takes_a_word_exactly_as_it_is(word: str) -> None:
 @pytest.mark.parametrize(
     ("quoted", "text"),
     [
-        ('"a b"', "a b"), ("'a b'", "a b"), ("“a b”", "a b"), ("‘a b’", "a b"), ("„a b“", "a b"), ("«a b»", "a b"),
+        ('"a b"', "a b"), ("'a b'", "a b"), ("“a b”", "a b"), ("\u2018a b\u2019", "a b"), ("„a b“", "a b"), ("«a b»", "a b"),
         ('"a; b and  c."', "a; b and  c."), ("'don't go'", "don't go"), ('""', ""), ('"and"', "and"), ('"3"', "3"), ('" x "', " x "),
         ('"it\'s"', "it's"), ('"a"b"', 'a"b'),
     ],
 )  # fmt: skip
 def test_a_quoted_string_is_one_value_without_its_quotes(quoted: str, text: str) -> None:
     assert value(quoted) == text
-
-
-def test_a_quote_that_never_closes_belongs_to_the_word() -> None:
-    assert value('"x') == '"x'
-
-
-def test_a_quoted_string_is_never_a_literal_word() -> None:
-    assert refusal("'profile' x")
 
 
 @pytest.mark.parametrize(
@@ -172,10 +163,6 @@ def test_the_mark_that_ends_the_goal_is_no_part_of_its_last_word(end: str, path:
     assert calls(f"profile {end}") == (PlannedCall("data_profile", {"path": path}),)
 
 
-def test_a_mark_after_a_literal_word_at_the_end_is_dropped() -> None:
-    assert calls(f"{GOAL}.") == calls(GOAL)
-
-
 def test_a_mark_within_the_goal_is_kept() -> None:
     assert calls("changes in acme/x. since v1?") == (PlannedCall("release_notes", {"repository": "acme/x.", "since": "v1"}),)
 
@@ -184,73 +171,49 @@ def test_a_comma_at_the_end_of_a_word_is_punctuation() -> None:
     assert calls("check 3 PRs in acme/x, using by-path") == (triage("acme/x", 3, label_strategy="by-path"),)
 
 
-def test_optional_fields_without_a_slot_in_the_goal_are_not_set() -> None:
-    assert calls("draft release notes for . from v1") == (PlannedCall("release_notes", {"repository": ".", "since": "v1"}),)
+@pytest.mark.parametrize(
+    ("slot", "word", "expected"),
+    [
+        ("{count}", "3", 3), ("{count}", "-3", -3), ("{count}", "0", 0), ("{count}", "007", 7), ("{limit}", "3", 3), ("{text}", "3", "3"),
+        ("{count}", "three", 3), ("{count}", "Twelve", 12), ("{count}", "nineteen", 19), ("{limit}", "ninety", 90), ("{ratio}", "0.5", 0.5),
+        ("{ratio}", "3", 3.0), ("{ratio}", "-2.25", -2.25), ("{ratio}", "1E-3", 0.001), ("{ratio}", "two", 2.0), ("{flag}", "true", True),
+        ("{flag}", "Yes", True), ("{flag}", "off", False), ("{flag}", "no", False), ("{colour}", "green", "green"),
+        ("{colour}", "GREEN", "green"), ("{colour}", "'green'", "green"),
+    ],
+)  # fmt: skip
+def test_a_slot_takes_a_word_of_its_type(slot: str, word: str, expected: object) -> None:
+    found = value(word, f"paint {slot} now")
+    assert (found, type(found)) == (expected, type(expected))
 
 
-@pytest.mark.parametrize("phrase", ["paint [it] {count} times", "paint {limit} times", "paint {count}"])
-@pytest.mark.parametrize(("word", "number"), [("3", 3), ("-3", -3), ("0", 0), ("three", 3), ("Twelve", 12), ("ninety", 90), ("007", 7)])
-def test_an_integer_slot_takes_digits_and_number_words(phrase: str, word: str, number: int) -> None:
-    found = value(word, phrase.replace("[it] ", ""))
-    assert (found, type(found)) == (number, int)
-
-
-@pytest.mark.parametrize("word", ["3.5", "x", "third", "'3'", "1e3", "٣", "3x", "9" * 40, "true"])
-def test_an_integer_slot_takes_nothing_else(word: str) -> None:
-    assert refusal(f"paint {word} times", everything("paint {count} times"))
-
-
-@pytest.mark.parametrize(("word", "number"), [("0.5", 0.5), ("3", 3.0), ("-2.25", -2.25), ("1e-3", 0.001), ("two", 2.0)])
-def test_a_number_slot_gives_a_float(word: str, number: float) -> None:
-    found = value(word, "paint {ratio} more")
-    assert (found, type(found)) == (number, float)
-
-
-@pytest.mark.parametrize("word", ["nan", "inf", "1e999", "0x1", "1_0"])
-def test_a_number_slot_takes_no_number_that_json_lacks(word: str) -> None:
-    assert refusal(f"paint {word} more", everything("paint {ratio} more"))
-
-
-@pytest.mark.parametrize(("word", "flag"), [("true", True), ("Yes", True), ("on", True), ("false", False), ("no", False), ("off", False)])
-def test_a_boolean_slot_takes_its_few_words(word: str, flag: bool) -> None:
-    assert value(word, "paint {flag} now") is flag
-
-
-@pytest.mark.parametrize("word", ["by-path", "BY-Path", "'by-path'"])
-def test_a_choice_takes_its_words_and_gives_them_as_they_are_written(word: str) -> None:
-    assert calls(f"check 3 PRs in x using {word}") == (triage("x", 3, label_strategy="by-path"),)
-
-
-@pytest.mark.parametrize("word", ["bypath", "by", "conventionally", "con"])
-def test_a_choice_takes_no_other_word(word: str) -> None:
-    assert refusal(f"check 3 PRs in x using {word}")
-
-
-def test_an_enumeration_of_strings_is_a_choice() -> None:
-    assert value("green", "paint it {colour} now") == "green"
+@pytest.mark.parametrize(
+    ("slot", "word"),
+    [
+        ("{count}", "3.5"), ("{count}", "x"), ("{count}", "third"), ("{count}", "'3'"), ("{count}", "1e3"), ("{count}", "\u0663"),
+        ("{count}", "3x"), ("{count}", "9" * 40), ("{count}", "true"), ("{ratio}", "nan"), ("{ratio}", "inf"), ("{ratio}", "1e999"),
+        ("{ratio}", "0x1"), ("{ratio}", "1_0"), ("{flag}", "maybe"), ("{flag}", "'yes'"), ("{colour}", "gre"), ("{colour}", "greenish"),
+        ("{text}", "and"), ("{text}", "a b"),
+    ],
+)  # fmt: skip
+def test_a_slot_takes_no_other_word(slot: str, word: str) -> None:
+    assert isinstance(refusal(f"paint {word} now", everything(f"paint {slot} now")), NoMatch)
 
 
 def test_an_ending_in_brackets_belongs_to_the_word_before_it() -> None:
-    (plural, singular) = (calls(goal, everything("count PR[s] {text}")) for goal in ("count PRs x", "count PR x"))
-    assert plural == singular
+    phrase = everything("count PR[s] {text}")
+    assert calls("count PRs x", phrase) == calls("count PR x", phrase)
 
 
-@pytest.mark.parametrize("goal", ["überprüfe x", "ÜBERPRÜFE x", "U\u0308berpru\u0308fe x"])
-def test_letters_beyond_ascii_match_composed_or_not_in_any_case(goal: str) -> None:
-    assert calls(goal, everything("überprüfe {text}")) == (PlannedCall("everything", {"text": "x"}),)
-
-
-@pytest.mark.parametrize(("literal", "typed"), [("Straße", "straße"), ("İptal", "iptal"), ("ΣΑΣ", "σας"), ("हिन्दी", "हिन्दी")])
-def test_letters_without_a_simple_other_case_match(literal: str, typed: str) -> None:
-    assert calls(f"{typed} x", everything(f"{literal} {{text}}")) == calls(f"{literal} x", everything(f"{typed} {{text}}"))
-
-
-@pytest.mark.parametrize("goal", ["what's in x", "What’s in x"])
-def test_an_apostrophe_is_one_however_it_is_typed(goal: str) -> None:
-    assert calls(goal, everything("what's in {text}")) == (PlannedCall("everything", {"text": "x"}),)
-
-
-# Nothing is left over, and nothing is swallowed.
+@pytest.mark.parametrize(
+    ("literal", "typed"),
+    [
+        ("überprüfe", "ÜBERPRÜFE"), ("überprüfe", "U\u0308berpru\u0308fe"), ("Straße", "straße"), ("İptal", "iptal"), ("ΣΑΣ", "σας"),
+        ("हिन्दी", "हिन्दी"), ("what's", "What\u2019s"),
+    ],
+)  # fmt: skip
+def test_literal_words_match_beyond_ascii(literal: str, typed: str) -> None:
+    expected = (PlannedCall("everything", {"text": "x"}),)
+    assert calls(f"{typed} x", everything(f"{literal} {{text}}")) == calls(f"{literal} x", everything(f"{typed} {{text}}")) == expected
 
 
 @pytest.mark.parametrize(
@@ -258,8 +221,8 @@ def test_an_apostrophe_is_one_however_it_is_typed(goal: str) -> None:
     [
         "make me a sandwich", "check the last 3 PRs", "check the last 3 PRs in", "check the last 3 PRs in acme checkout",
         "please check the last 3 PRs in x", "check the last 3PRs in x", "check 3 PRs in x usingconventional", "profile", "profile a b",
-        "profile x and", "and profile x", "profile x and and profile y", "profile and", "profile x and;", "profile x; and", "and", "", "  ", ";", "pro file x", "profile-x",
-        "check 3 PRs in x using conventional commits commits",
+        "profile x and", "and profile x", "profile x and and profile y", "profile and", "profile x and;", "profile x; and", "and", "", "  ",
+        ";", "pro file x", "profile-x", "'profile' x", "check 3 PRs in x; and tag them", "check 3 PRs in x using by-path commits commits",
     ],
 )  # fmt: skip
 def test_a_goal_that_no_phrase_fits_wholly_is_refused(goal: str) -> None:
@@ -280,17 +243,15 @@ def test_the_refusal_shows_the_part_that_was_not_understood(goal: str, part: str
     assert refusal(goal) == NoMatch(f"no phrase fits: {part!r}", part)
 
 
-def test_a_word_is_never_split_between_slots() -> None:
-    assert refusal("paint a ab b", everything("paint {text} {colour}"))
+@pytest.mark.parametrize("goal", ["paint a redit it", "paint ared it", "painta red it", "paint a red itit", "paint a redit"])
+def test_a_word_is_never_split(goal: str) -> None:
+    assert refusal(f"{goal}; a; red; 3", everything("paint {text} {colour} it")).part == f"{goal}; a; red; 3"
 
 
 def test_a_value_that_the_macro_refuses_is_no_match_and_the_refusal_says_why() -> None:
     assert refusal("check the last 500 PRs in x").reason == (
         "no phrase fits: 'check the last 500 PRs in x' (repo_triage: count: Input should be less than or equal to 200)"
     )
-
-
-# Several calls.
 
 
 def test_a_goal_is_split_at_and_or_semicolon() -> None:
@@ -313,10 +274,6 @@ def test_the_reading_with_the_fewest_calls_is_taken() -> None:
     assert calls("paint x and polish", one, two, both) == (PlannedCall("both", {"text": "x"}),)
 
 
-def test_a_semicolon_always_splits() -> None:
-    assert refusal("paint x; and polish", everything("paint {text} and polish"))
-
-
 def test_the_reading_with_the_most_literal_words_is_taken() -> None:
     close, loose = (
         everything("paint the {text}", name="close"),
@@ -331,7 +288,7 @@ def test_two_phrases_of_one_meaning_are_no_ambiguity() -> None:
 
 def test_two_macros_that_fit_equally_well_are_ambiguous() -> None:
     reason = refusal("polish; paint x", everything("paint {text}", "polish", name="one"), everything("paint {text}", name="two")).reason
-    assert reason == """ambiguous between one {"text": "x"} and two {"text": "x"}: 'polish; paint x'"""
+    assert reason == "ambiguous between one {'text': 'x'} and two {'text': 'x'}: 'polish; paint x'"
 
 
 def test_different_arguments_of_one_macro_are_ambiguous() -> None:
@@ -344,21 +301,20 @@ def test_a_reading_that_the_macro_refuses_does_not_make_a_goal_ambiguous() -> No
     )
 
 
-# Phrases that are refused when they are compiled.
-
-
 @pytest.mark.parametrize(
     ("phrase", "problem"),
     [
-        ("paint (it", "does not parse"), ("paint {text", "does not parse"), ("paint it)", "does not parse"), ("paint [] it", "does not parse"),
-        ("", "does not parse"), ("paint {} it", "does not parse"), ("paint it]", "does not parse"), ("(" * 3000 + "a" + ")" * 3000, "does not parse"),
+        ("paint (it", "does not parse"), ("paint {text", "does not parse"), ("paint it)", "does not parse"), ("", "does not parse"),
+        ("paint it]", "does not parse"), ("paint [] it", "does not parse"), ("paint {} it", "does not parse"), ("it\\", "does not parse"),
+        ("(" * 3000 + "a" + ")" * 3000, "does not parse"), ("paint <it>", "a <rule> means nothing"), ("paint (it|)", "empty alternative"),
         ("paint {nothing}", "{nothing} is no input field; there are: colour, count,"), ("paint {write}", "only a person may set 'write'"),
         ("paint {words}", "{words} is of a type"), ("paint {inner}", "{inner} is of a type"), ("paint {number}", "{number} is of a type"),
-        ("paint {either}", "{either} is of a type"), ("paint {count:int}", "a slot is written {field}"), ("paint {@text}", "a slot is written {field}"),
-        ("paint {1..3:count}", "a slot is written {field}"), ("paint <it>", "a <rule> means nothing"), ("paint (it|)", "empty alternative"),
-        ("paint{text}", "touches what stands beside it, at 't{'"), ("paint {text}[s]", "touches what stands beside it, at '}['"), ("paint {text} {text}", "{text} can stand in one goal twice"),
-        ("paint [{text}] and {text}", "{text} can stand in one goal twice"), ("{text}", "a word of its own"), ("[paint] {text}", "a word of its own"),
-        ("(paint|{text})", "a word of its own"), ("re-paint {text}", "'re-paint' is not made of letters"), ("paint: {text}", "'paint:' is not made"),
+        ("paint {either}", "{either} is of a type"), ("paint {count:int}", "a slot is written {field}"),
+        ("paint {@text}", "a slot is written {field}"), ("paint {1..3:count}", "a slot is written {field}"),
+        ("paint{text}", "touches what stands beside it, at 't{'"), ("paint {text}[s]", "touches what stands beside it, at '}['"),
+        ("paint {text} {text}", "{text} can stand in one goal twice"), ("paint [{text}] and {text}", "{text} can stand in one goal twice"),
+        ("{text}", "a word of its own"), ("[paint] {text}", "a word of its own"), ("(paint|{text})", "a word of its own"),
+        ("re-paint {text}", "'re-paint' is not made of letters"), ("paint: {text}", "'paint:' is not made of letters"),
     ],
 )  # fmt: skip
 def test_a_phrase_that_cannot_be_used_is_refused(phrase: str, problem: str) -> None:
@@ -406,10 +362,9 @@ def test_a_slot_is_named_as_the_payload_names_the_field() -> None:
     assert calls("look at x", look) == (PlannedCall("look", {"repo": "x"}),)
 
 
-# Any goal at all.
-
-TOKENS = st.text(st.characters(exclude_categories=("C", "Z")), min_size=1).filter(
-    lambda token: not any(c.isspace() for c in token) and token[0] not in "\"'“”„‘«" and token[-1] not in ",;" and token.lower() != "and"
+QUOTES = "\"'\u201c\u201d\u201e\u2018«"
+TOKENS = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1).filter(
+    lambda token: token[0] not in QUOTES and token[-1] not in ",;" and token.lower() != "and"
 )
 
 
@@ -420,7 +375,7 @@ def test_any_word_comes_back_exactly(word: str) -> None:
     assert calls(f"check the last 3 PRs in {word} and tag them") == (triage(word, 3),)
 
 
-@given(st.text(st.characters(exclude_categories=("Cs",), exclude_characters='"”„“'), max_size=50))
+@given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters='"'), max_size=50))
 def test_any_text_in_quotes_comes_back_exactly(text: str) -> None:
     assert calls(f'check the last 3 PRs in "{text}", using by-path.') == (triage(text, 3, label_strategy="by-path"),)
 
@@ -441,23 +396,31 @@ def test_no_goal_crashes_it(goal: str) -> None:
     ("goal", "reason"),
     [
         ("x" * (MAX_CHARACTERS + 1), "too long for phrases, 2,001 characters of at most 2,000: "),
-        ("x " * (MAX_WORDS + 1), "too long for phrases, more than 200 words: "),
-        ("and " * 40, 'too long for phrases, more than 32 parts between "and" or ";": '),
+        ("x " * (MAX_WORDS + 1), "too long for phrases, more than 200 words, or 32 parts "),
+        ("and " * MAX_PARTS, "too long for phrases, more than 200 words, or 32 parts "),
         ("profile x; " * (MAX_CALLS + 1), "more than 16 calls in one goal: "),
         ("profile \ud800", "not Unicode text: "),
     ],
 )
 def test_a_goal_beyond_the_bounds_is_refused_with_the_reason(goal: str, reason: str) -> None:
-    assert refusal(goal).reason.startswith(reason)
-    assert len(refusal(goal).reason) < 400
+    refused = refusal(goal)
+    assert refused.reason.startswith(reason)
+    assert len(refused.reason) < 300
+
+
+@pytest.mark.parametrize("goal", ["x" * MAX_CHARACTERS, "x " * MAX_WORDS, "and " * (MAX_PARTS - 1)])
+def test_a_goal_at_the_bounds_is_read(goal: str) -> None:
+    assert refusal(goal).reason.startswith("no phrase fits: ")
 
 
 def test_a_goal_may_have_sixteen_calls() -> None:
     assert len(calls("; ".join(f"profile {n}" for n in range(MAX_CALLS)))) == MAX_CALLS
 
 
-def fifty_macros() -> list[AnyMacro]:
-    return [
+@functools.cache
+def big_book() -> Phrasebook:
+    greedy = ["paint {text} {count}", "paint [a] {text} [b] [{count}] [c] [{limit} and paint]", "paint {text} [and {colour}] [a] [b] [c]"]
+    fifty = [
         everything(
             f"(check|triage|label) [the] [last] {{count}} thing{n} (in|of) {{text}} [and tag them] [using {{colour}} [paint]]",
             f"profile{n} {{text}} [and {{colour}}]",
@@ -466,31 +429,34 @@ def fifty_macros() -> list[AnyMacro]:
         )
         for n in range(50)
     ]
+    return compile_phrases([everything(*greedy), *fifty])
 
 
-def seconds(goal: str, *macros: AnyMacro) -> float:
-    book = compile_phrases(macros)
-    match_phrases(goal, book)
-    return min(_timed(goal, book) for _ in range(5))
+def seconds(goal: str) -> float:
+    """How long the goal takes once it is warm."""
 
+    def once() -> float:
+        begun = time.perf_counter()
+        match_phrases(goal, big_book())
+        return time.perf_counter() - begun
 
-def _timed(goal: str, book: Any) -> float:
-    begun = time.perf_counter()
-    match_phrases(goal, book)
-    return time.perf_counter() - begun
+    return min(once() for _ in range(5))
 
 
 def test_a_goal_takes_little_time_among_many_phrases() -> None:
     goal = "check the last 3 thing7 in acme/x and tag them using red paint and profile9 y.csv; draft notes3 for . from 1 to 2"
-    assert len(calls(goal, *fifty_macros())) == 3
-    assert seconds(goal, *fifty_macros()) < 0.02
+    plan = match_phrases(goal, big_book())
+    assert isinstance(plan, tuple)
+    assert [call.macro for call in plan] == ["macro7", "macro9", "macro3"]
+    assert seconds(goal) < 0.02
 
 
 @pytest.mark.parametrize(
     "goal",
     [
         "and " * 200,
-        "paint " + "s\u017f " * 100,
+        "paint s 3; " + "s\u017f " * 95,
+        "paint iiiiiii 3 and " + " ".join(f"{n:07b}".replace("0", "i").replace("1", "\u0131") for n in range(128)),
         "paint " + " ".join("s\u017fiI\u0131\u0130k\u212a"[n % 8] * (n % 9 + 1) for n in range(190)),
         "paint " + " ".join("a" * n for n in range(1, 40)),
         "paint a b c " + "and paint a b c " * 31,
@@ -500,10 +466,7 @@ def test_a_goal_takes_little_time_among_many_phrases() -> None:
     ],
 )
 def test_no_goal_takes_long(goal: str) -> None:
-    many = everything(
-        "paint {text} {colour}", "paint [a] {text} [b] [{count}] [c] [{limit} and paint]", "paint {text} [and {colour}] [a] [b] [c]"
-    )
-    assert seconds(goal, many, *fifty_macros()) < 0.5
+    assert seconds(goal) < 0.5
 
 
 def test_it_is_quiet(caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]) -> None:

@@ -38,6 +38,9 @@ class GitRepository:
         self.git("commit", "--quiet", "--allow-empty", "--allow-empty-message", "--file=-", given=text)
         return self.git("rev-parse", "HEAD")
 
+    def clone(self, folder: Path, *options: str) -> None:
+        self.git("clone", "--quiet", *options, self.folder.as_uri(), str(folder))
+
     def note(self, commit: str) -> str:
         return self.git("notes", "--ref=heddle", "show", commit)
 

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -43,89 +42,89 @@ async def refusal(root: Path, repository: str) -> str:
 
 
 @pytest.mark.parametrize("name", ["acme/checkout", "./acme/checkout/", "acme/../acme/checkout"])
-async def test_a_repository_is_a_path_below_the_root(root: Path, repository: GitRepository, name: str):
+async def test_a_repository_is_a_path_below_the_root(root: Path, repository: GitRepository, name: str) -> None:
     repository.commit("one")
     assert [change.title for change in await latest(root, name)] == ["one"]
 
 
-async def test_a_dot_is_the_root_itself(repository: GitRepository):
+async def test_a_dot_is_the_root_itself(repository: GitRepository) -> None:
     repository.commit("one")
     assert len(await latest(repository.folder, ".")) == 1
 
 
-async def test_an_absolute_path_below_the_root_is_taken(root: Path, repository: GitRepository):
+async def test_an_absolute_path_below_the_root_is_taken(root: Path, repository: GitRepository) -> None:
     repository.commit("one")
     assert len(await latest(root, str(repository.folder))) == 1
 
 
-async def test_a_bare_repository_is_read(root: Path, repository: GitRepository):
+async def test_a_bare_repository_is_read(root: Path, repository: GitRepository) -> None:
     repository.commit("one")
-    subprocess.run(["git", "clone", "--quiet", "--bare", repository.folder, root / "bare.git"], check=True)
+    repository.clone(root / "bare.git", "--bare")
     assert len(await latest(root, "bare.git")) == 1
 
 
-async def test_a_linked_work_tree_is_read(root: Path, repository: GitRepository):
+async def test_a_linked_work_tree_is_read(root: Path, repository: GitRepository) -> None:
     repository.commit("one")
     repository.git("worktree", "add", "--quiet", "--detach", str(root / "linked"))
     assert len(await latest(root, "linked")) == 1
 
 
 @pytest.mark.parametrize("name", ["..", "../outside", "acme/../../outside", "/", "way/out", "way/out/.."])
-async def test_what_leads_out_of_the_root_is_unknown(root: Path, tmp_path: Path, name: str):
+async def test_what_leads_out_of_the_root_is_unknown(root: Path, tmp_path: Path, name: str) -> None:
     GitRepository(tmp_path / "outside").commit("secret")
     (root / "way").mkdir()
     (root / "way" / "out").symlink_to(tmp_path / "outside")
     assert "no path inside" in await refusal(root, name)
 
 
-async def test_a_git_folder_that_is_a_symlink_out_of_the_root_is_unknown(root: Path, tmp_path: Path):
+async def test_a_git_folder_that_is_a_symlink_out_of_the_root_is_unknown(root: Path, tmp_path: Path) -> None:
     GitRepository(tmp_path / "outside").commit("secret")
     (root / "lure").mkdir()
     (root / "lure" / ".git").symlink_to(tmp_path / "outside" / ".git")
     assert "no path inside" in await refusal(root, "lure")
 
 
-async def test_a_missing_folder_is_unknown(root: Path):
+async def test_a_missing_folder_is_unknown(root: Path) -> None:
     assert "there is no such folder" in await refusal(root, "acme/nowhere")
 
 
-async def test_a_file_is_no_repository(root: Path):
+async def test_a_file_is_no_repository(root: Path) -> None:
     (root / "file").write_text("x")
     assert "there is no such folder" in await refusal(root, "file")
 
 
-async def test_a_folder_without_git_is_unknown(root: Path):
+async def test_a_folder_without_git_is_unknown(root: Path) -> None:
     (root / "plain").mkdir()
     assert "not a git repository" in await refusal(root, "plain")
 
 
 @pytest.mark.parametrize("name", ["a\0b", "x" * 5000, "\ud800", "-C/etc", "--upload-pack=touch x"])
-async def test_what_is_no_path_is_unknown(root: Path, name: str):
+async def test_what_is_no_path_is_unknown(root: Path, name: str) -> None:
     assert repr(name) in await refusal(root, name)
 
 
-async def test_a_loop_of_symlinks_is_unknown(root: Path):
+async def test_a_loop_of_symlinks_is_unknown(root: Path) -> None:
     (root / "loop").symlink_to(root / "loop")
     await refusal(root, "loop")
 
 
-async def test_a_refusal_names_the_root_and_the_remedy(root: Path):
+async def test_a_refusal_names_the_root_and_the_remedy(root: Path) -> None:
     message = await refusal(root, "acme/nowhere")
     assert str(root) in message
     assert "HEDDLE_FORGE__ROOT" in message
 
 
-async def test_a_folder_inside_a_repository_is_refused_with_the_name_to_use(root: Path, repository: GitRepository):
+async def test_a_folder_inside_a_repository_is_refused_with_the_name_to_use(root: Path, repository: GitRepository) -> None:
     repository.commit("one", {"src/shop/till.py": "x = 1\n"})
     assert "inside the repository 'acme/checkout'" in await refusal(root, "acme/checkout/src/shop")
 
 
-async def test_a_root_inside_a_work_tree_does_not_open_what_contains_it(repository: GitRepository):
+async def test_a_root_inside_a_work_tree_does_not_open_what_contains_it(repository: GitRepository) -> None:
     repository.commit("one", {"src/till.py": "x = 1\n"})
     assert f"inside the repository '{repository.folder}'" in await refusal(repository.folder / "src", ".")
 
 
-async def test_git_variables_of_the_worker_do_not_redirect(root: Path, repository: GitRepository, monkeypatch: pytest.MonkeyPatch):
+async def test_git_variables_of_the_worker_do_not_redirect(root: Path, repository: GitRepository, monkeypatch: pytest.MonkeyPatch) -> None:
     repository.commit("right")
     GitRepository(root / "other").commit("wrong")
     monkeypatch.setenv("GIT_DIR", str(root / "other" / ".git"))
@@ -133,7 +132,7 @@ async def test_git_variables_of_the_worker_do_not_redirect(root: Path, repositor
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
-async def test_a_repository_of_another_user_is_refused_with_gits_own_remedy(root: Path, repository: GitRepository):
+async def test_a_repository_of_another_user_is_refused_with_gits_own_remedy(root: Path, repository: GitRepository) -> None:
     repository.commit("one")
     for path in (repository.folder, repository.folder / ".git"):
         os.chown(path, 4242, 4242)
@@ -143,18 +142,18 @@ async def test_a_repository_of_another_user_is_refused_with_gits_own_remedy(root
 # What is read
 
 
-async def test_an_empty_repository_has_no_changes(root: Path, repository: GitRepository):
+async def test_an_empty_repository_has_no_changes(root: Path, repository: GitRepository) -> None:
     assert repository.day == 0
     assert await latest(root) == []
 
 
-async def test_the_newest_change_comes_first(root: Path, repository: GitRepository):
+async def test_the_newest_change_comes_first(root: Path, repository: GitRepository) -> None:
     for title in ("one", "two", "three"):
         repository.commit(title)
     assert [change.title for change in await latest(root, count=2)] == ["three", "two"]
 
 
-async def test_a_change_says_who_when_and_what(root: Path, repository: GitRepository):
+async def test_a_change_says_who_when_and_what(root: Path, repository: GitRepository) -> None:
     commit = repository.commit("one\n\nWhy\tand\n\nwherefore", {"a b.txt": "1\n2\n"})
     (change,) = await latest(root)
     expected = Change.model_validate(
@@ -170,25 +169,25 @@ async def test_a_change_says_who_when_and_what(root: Path, repository: GitReposi
     assert change == expected
 
 
-async def test_a_change_without_files_or_message_is_read(root: Path, repository: GitRepository):
+async def test_a_change_without_files_or_message_is_read(root: Path, repository: GitRepository) -> None:
     repository.commit("")
     repository.commit("two", {"a": "a\n"})
     assert [(change.title, len(change.files)) for change in await latest(root)] == [("two", 1), ("", 0)]
 
 
-async def test_a_rename_names_both_paths(root: Path, repository: GitRepository):
+async def test_a_rename_names_both_paths(root: Path, repository: GitRepository) -> None:
     repository.commit("one", {"old\tname.py": "a\nb\nc\nd\n"})
     (repository.folder / "old\tname.py").rename(repository.folder / "näme.py")
     repository.commit("two")
     assert (await latest(root))[0].files == (FileChange(path="näme.py", old_path="old\tname.py"),)
 
 
-async def test_a_binary_file_has_no_lines(root: Path, repository: GitRepository):
+async def test_a_binary_file_has_no_lines(root: Path, repository: GitRepository) -> None:
     repository.commit("one", {"logo.png": bytes(range(256))})
     assert (await latest(root))[0].files == (FileChange(path="logo.png", binary=True),)
 
 
-async def test_a_merge_is_one_change_with_what_it_brought(root: Path, repository: GitRepository):
+async def test_a_merge_is_one_change_with_what_it_brought(root: Path, repository: GitRepository) -> None:
     repository.commit("one", {"a": "a\n"})
     repository.git("switch", "--quiet", "--create", "side")
     repository.commit("side work", {"b": "b\n"})
@@ -201,26 +200,30 @@ async def test_a_merge_is_one_change_with_what_it_brought(root: Path, repository
     assert "+b" in merge.diff
 
 
-async def test_bytes_that_are_not_utf8_are_replaced(root: Path, repository: GitRepository):
-    repository.git("config", "i18n.commitEncoding", "UTF-8")
-    repository.commit(b"caf\xe9", {"menu.txt": b"caf\xe9\n"})
-    (change,) = await latest(root, diffs=True)
-    assert (change.title, "+caf\ufffd" in change.diff) == ("caf\ufffd", True)
+async def test_a_message_that_is_not_utf8_is_read_with_replacements(root: Path, repository: GitRepository) -> None:
+    raw = repository.git("cat-file", "commit", repository.commit("plain")).encode().replace(b"plain", b"caf\xe9")
+    repository.git("update-ref", "HEAD", repository.git("hash-object", "-t", "commit", "-w", "--stdin", given=raw))
+    assert (await latest(root))[0].title == "caf\ufffd"
 
 
-async def test_a_message_in_a_declared_encoding_is_read(root: Path, repository: GitRepository):
+async def test_a_diff_that_is_not_utf8_is_read_with_replacements(root: Path, repository: GitRepository) -> None:
+    repository.commit("menu", {"menu.txt": b"caf\xe9\n"})
+    assert "+caf\ufffd" in (await latest(root, diffs=True))[0].diff
+
+
+async def test_a_message_in_a_declared_encoding_is_read(root: Path, repository: GitRepository) -> None:
     repository.git("config", "i18n.commitEncoding", "ISO-8859-1")
     repository.commit("café".encode("latin-1"))
     assert (await latest(root))[0].title == "café"
 
 
-async def test_a_diff_stops_at_its_limit_and_says_so(root: Path, repository: GitRepository):
+async def test_a_diff_stops_at_its_limit_and_says_so(root: Path, repository: GitRepository) -> None:
     repository.commit("large", {"large.txt": "0123456789\n" * 200_000})
     (change,) = await latest(root, diffs=True)
     assert (len(change.diff), change.partial, change.files[0].added) == (local_git.DIFF_BYTES, True, 200_000)
 
 
-async def test_a_history_that_is_too_long_is_an_error(root: Path, repository: GitRepository, monkeypatch: pytest.MonkeyPatch):
+async def test_a_history_that_is_too_long_is_an_error(root: Path, repository: GitRepository, monkeypatch: pytest.MonkeyPatch) -> None:
     repository.commit("one " * 1000)
     monkeypatch.setattr(local_git, "OUTPUT_BYTES", 1000)
     monkeypatch.setattr(local_git._run, "__kwdefaults__", {"given": None, "at_most": 1000})
@@ -228,16 +231,16 @@ async def test_a_history_that_is_too_long_is_an_error(root: Path, repository: Gi
         await latest(root)
 
 
-async def test_where_a_shallow_clone_ends_no_files_are_made_up(root: Path, repository: GitRepository):
+async def test_where_a_shallow_clone_ends_no_files_are_made_up(root: Path, repository: GitRepository) -> None:
     for title in ("one", "two", "three"):
         repository.commit(title, {f"{title}.txt": title})
-    subprocess.run(["git", "clone", "--quiet", "--depth=2", repository.folder.as_uri(), root / "shallow"], check=True)
+    repository.clone(root / "shallow", "--depth=2")
     three, two = await latest(root, "shallow", diffs=True)
     assert ([file.path for file in three.files], three.partial) == (["three.txt"], False)
     assert (two.files, two.diff, two.partial) == ((), "", True)
 
 
-async def test_a_repositorys_configuration_starts_no_program(root: Path, repository: GitRepository, tmp_path: Path):
+async def test_a_repositorys_configuration_starts_no_program(root: Path, repository: GitRepository, tmp_path: Path) -> None:
     trap = tmp_path / "trap"
     trap.write_text(f"#!/bin/sh\ntouch {tmp_path}/sprung\n")
     trap.chmod(0o755)
@@ -245,13 +248,15 @@ async def test_a_repositorys_configuration_starts_no_program(root: Path, reposit
     for setting in ("diff.external", "diff.trap.command", "diff.trap.textconv", "core.fsmonitor", "core.pager", "gpg.program"):
         repository.git("config", setting, str(trap))
     repository.git("config", "log.showSignature", "true")
+    signed = repository.git("cat-file", "commit", "HEAD").replace("\n\n", "\ngpgsig -----BEGIN PGP SIGNATURE-----\n x\n\n", 1)
+    repository.git("update-ref", "HEAD", repository.git("hash-object", "-t", "commit", "-w", "--stdin", given=signed.encode()))
     (repository.folder / ".git" / "hooks" / "reference-transaction").symlink_to(trap)
     (change,) = await latest(root, diffs=True)
     await LocalGit(root).annotate("acme/checkout", {change.id: "note"})
     assert not (tmp_path / "sprung").exists()
 
 
-async def test_the_users_configuration_does_not_change_what_is_read(root: Path, repository: GitRepository):
+async def test_the_users_configuration_does_not_change_what_is_read(root: Path, repository: GitRepository) -> None:
     repository.commit("one", {"ä.txt": "a\n"})
     for name, value in (("color.ui", "always"), ("diff.noprefix", "true"), ("log.showRoot", "false"), ("core.quotepath", "on")):
         repository.git("config", name, value)
@@ -259,7 +264,7 @@ async def test_the_users_configuration_does_not_change_what_is_read(root: Path, 
     assert (change.files, "\x1b" in change.diff) == ((FileChange(path="ä.txt", added=1),), False)
 
 
-async def test_a_cancelled_read_leaves_no_process(root: Path, repository: GitRepository, monkeypatch: pytest.MonkeyPatch):
+async def test_a_cancelled_read_leaves_no_process(root: Path, repository: GitRepository, monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[asyncio.subprocess.Process] = []
     start = asyncio.create_subprocess_exec
 
@@ -273,7 +278,7 @@ async def test_a_cancelled_read_leaves_no_process(root: Path, repository: GitRep
     assert [process.returncode for process in started] == [-9]
 
 
-async def test_without_git_the_error_says_so(root: Path, repository: GitRepository, monkeypatch: pytest.MonkeyPatch):
+async def test_without_git_the_error_says_so(root: Path, repository: GitRepository, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(ForgeError, match="git must be installed"):
         await latest(root)
@@ -292,23 +297,23 @@ def tagged(repository: GitRepository) -> GitRepository:
     return repository
 
 
-async def test_since_is_left_out_and_until_is_in(root: Path, tagged: GitRepository):
+async def test_since_is_left_out_and_until_is_in(root: Path, tagged: GitRepository) -> None:
     assert await titles(root, "v1", "v2") == ["two"]
 
 
-async def test_without_since_all_of_history_is_read(root: Path, tagged: GitRepository):
+async def test_without_since_all_of_history_is_read(root: Path, tagged: GitRepository) -> None:
     assert await titles(root, None) == ["three", "two", "one"]
 
 
-async def test_the_limit_keeps_the_newest(root: Path, tagged: GitRepository):
+async def test_the_limit_keeps_the_newest(root: Path, tagged: GitRepository) -> None:
     assert await titles(root, None, limit=2) == ["three", "two"]
 
 
-async def test_between_a_ref_and_itself_there_is_nothing(root: Path, tagged: GitRepository):
+async def test_between_a_ref_and_itself_there_is_nothing(root: Path, tagged: GitRepository) -> None:
     assert await titles(root, "v2", "v2") == []
 
 
-async def test_merges_are_left_out(root: Path, tagged: GitRepository):
+async def test_merges_are_left_out(root: Path, tagged: GitRepository) -> None:
     tagged.git("switch", "--quiet", "--create", "side", "v2")
     tagged.commit("side work", {"b": "b\n"})
     tagged.git("switch", "--quiet", "main")
@@ -319,24 +324,29 @@ async def test_merges_are_left_out(root: Path, tagged: GitRepository):
 @pytest.mark.parametrize(
     "ref", ["v9", "", "-n1", "--all", "--output=stolen", "v1..v2", "^v1", "v1 v2", "v1\nv2", "v1\0", "\ud800", "HEAD:", "HEAD^{tree}"]
 )
-async def test_what_names_no_commit_is_an_unknown_ref(root: Path, tagged: GitRepository, ref: str):
+async def test_what_names_no_commit_is_an_unknown_ref(root: Path, tagged: GitRepository, ref: str) -> None:
     with pytest.raises(UnknownRef):
         await titles(root, ref)
 
 
-async def test_an_option_in_place_of_a_ref_writes_no_file(root: Path, tagged: GitRepository):
+async def test_a_ref_that_looks_like_an_option_never_reaches_git(tagged: GitRepository, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local_git, "_run", None)
+    assert await local_git._commit(tagged.folder, "--all") is None
+
+
+async def test_an_option_in_place_of_a_ref_writes_no_file(root: Path, tagged: GitRepository) -> None:
     with pytest.raises(UnknownRef):
         await titles(root, "v1", "--output=stolen")
     assert not (tagged.folder / "stolen").exists()
 
 
-async def test_an_empty_repository_knows_no_head(root: Path, repository: GitRepository):
+async def test_an_empty_repository_knows_no_head(root: Path, repository: GitRepository) -> None:
     with pytest.raises(UnknownRef, match="'HEAD'"):
         await titles(root, None)
 
 
-async def test_a_ref_that_a_shallow_clone_lacks_comes_with_the_remedy(root: Path, tagged: GitRepository):
-    subprocess.run(["git", "clone", "--quiet", "--depth=1", tagged.folder.as_uri(), root / "shallow"], check=True)
+async def test_a_ref_that_a_shallow_clone_lacks_comes_with_the_remedy(root: Path, tagged: GitRepository) -> None:
+    tagged.clone(root / "shallow", "--depth=1")
     with pytest.raises(UnknownRef, match="--unshallow"):
         await LocalGit(root).between("shallow", "v1", "HEAD", limit=10)
 
@@ -344,27 +354,27 @@ async def test_a_ref_that_a_shallow_clone_lacks_comes_with_the_remedy(root: Path
 # Notes
 
 
-async def test_notes_are_written_for_all_changes_at_once(root: Path, repository: GitRepository):
+async def test_notes_are_written_for_all_changes_at_once(root: Path, repository: GitRepository) -> None:
     one, two = repository.commit("one"), repository.commit("two")
     await LocalGit(root).annotate("acme/checkout", {one: "first\n", two: "zweit-ö\nline"})
     assert (repository.note(one), repository.note(two)) == ("first", "zweit-ö\nline")
 
 
-async def test_the_same_note_is_not_written_again(root: Path, repository: GitRepository):
+async def test_the_same_note_is_not_written_again(root: Path, repository: GitRepository) -> None:
     one = repository.commit("one")
     for _ in range(2):
         await LocalGit(root).annotate("acme/checkout", {one: "first\n"})
     assert repository.git("rev-list", "--count", "refs/notes/heddle") == "1"
 
 
-async def test_another_note_takes_the_place_of_the_old_and_spares_the_others(root: Path, repository: GitRepository):
+async def test_another_note_takes_the_place_of_the_old_and_spares_the_others(root: Path, repository: GitRepository) -> None:
     one, two = repository.commit("one"), repository.commit("two")
     await LocalGit(root).annotate("acme/checkout", {one: "first", two: "second"})
     await LocalGit(root).annotate("acme/checkout", {two: "changed"})
     assert (repository.note(one), repository.note(two)) == ("first", "changed")
 
 
-async def test_nothing_to_write_makes_no_ref(root: Path, repository: GitRepository):
+async def test_nothing_to_write_makes_no_ref(root: Path, repository: GitRepository) -> None:
     repository.commit("one")
     await LocalGit(root).annotate("acme/checkout", {})
     assert not repository.has_notes_ref()
@@ -372,7 +382,7 @@ async def test_nothing_to_write_makes_no_ref(root: Path, repository: GitReposito
 
 async def test_notes_need_no_identity_of_the_user(
     root: Path, repository: GitRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     one = repository.commit("one")
     monkeypatch.setenv("HOME", str(tmp_path / "nobody"))
     await LocalGit(root).annotate("acme/checkout", {one: "note"})
@@ -380,13 +390,13 @@ async def test_notes_need_no_identity_of_the_user(
 
 
 @pytest.mark.parametrize("change", ["HEAD", "main", "0" * 40, "-x", "0123abc", "HEAD\ndata 3"])
-async def test_a_note_needs_the_whole_id_of_a_commit(root: Path, repository: GitRepository, change: str):
+async def test_a_note_needs_the_whole_id_of_a_commit(root: Path, repository: GitRepository, change: str) -> None:
     repository.commit("one")
     with pytest.raises(UnknownRef):
         await LocalGit(root).annotate("acme/checkout", {change: "note"})
 
 
-async def test_a_locked_ref_is_busy(root: Path, repository: GitRepository):
+async def test_a_locked_ref_is_busy(root: Path, repository: GitRepository) -> None:
     one = repository.commit("one")
     lock = repository.folder / ".git" / "refs" / "notes" / "heddle.lock"
     lock.parent.mkdir(parents=True)
@@ -397,7 +407,7 @@ async def test_a_locked_ref_is_busy(root: Path, repository: GitRepository):
 
 async def test_a_ref_that_moved_meanwhile_is_busy_and_keeps_what_came_first(
     root: Path, repository: GitRepository, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     one, two = repository.commit("one"), repository.commit("two")
     make = local_git._notes_commit
 
@@ -411,7 +421,7 @@ async def test_a_ref_that_moved_meanwhile_is_busy_and_keeps_what_came_first(
     assert (repository.note(one), repository.notes()) == ("theirs", [one])
 
 
-async def test_many_writers_lose_no_note(root: Path, repository: GitRepository):
+async def test_many_writers_lose_no_note(root: Path, repository: GitRepository) -> None:
     commits = [repository.commit(f"{number}") for number in range(4)]
 
     async def write(commit: str) -> None:
@@ -424,5 +434,3 @@ async def test_many_writers_lose_no_note(root: Path, repository: GitRepository):
 
     await asyncio.gather(*map(write, commits))
     assert sorted(repository.notes()) == sorted(commits)
-
-
