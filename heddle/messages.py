@@ -22,7 +22,7 @@ RESERVED_NAMES: Final = frozenset({"incoming", "dead_letter", "default", "orches
 GOAL_WORKER_TYPE: Final = "orchestrator"
 """Stands as the worker type in a goal's own outcome."""
 NAME_PATTERN: Final = r"^[a-z0-9][a-z0-9_-]{0,62}$"
-TOKEN_PATTERN: Final = r"^[A-Za-z0-9_=-]{1,128}$"
+TOKEN_PATTERN: Final = r"^[A-Za-z0-9_=-]{1,128}$"  # noqa: S105  # a subject's token
 TIME_PATTERN: Final = r"^\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}(\.\d+)?([Zz]|[+-]\d{2}:\d{2})$"
 TASK_ID_BYTES: Final = 256
 

@@ -33,7 +33,7 @@ ORCHESTRATOR_DURABLE: Final = "heddle-orchestrator"
 FOLLOWER_DURABLE: Final = "heddle-goal-follower"
 
 PLANNED_TASK_OUTCOMES: Final = "heddle.outcomes.task.>"
-NO_TOKEN: Final = "-"
+NO_TOKEN: Final = "-"  # noqa: S105  # a subject's token
 """Stands in a subject where a worker type or tier is not known."""
 LOOSE_PARENT: Final = "default"
 """Where results of tasks without a parent go."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -103,9 +103,9 @@ def nats_server() -> Iterator[str]:
 
 
 @pytest.fixture
-async def nats_url(nats_server: str) -> AsyncIterator[str]:
+async def nats_url(nats_server: str) -> str:
     """The session's server, emptied: no stream is left of the test before."""
     async with connected(nats_server, "test", Observer()) as client:
         for name in (await js_api(client, "STREAM.NAMES")).get("streams") or ():
             await js_api(client, f"STREAM.DELETE.{name}")
-    yield nats_server
+    return nats_server

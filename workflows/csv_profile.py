@@ -34,7 +34,7 @@ _ENCODINGS: Final[Mapping[str, Encoding]] = MappingProxyType({"utf-8-sig": "utf-
 _NO_UTF8: Final = "the file is not UTF-8: it was read as Latin-1, so letters with accents may be wrong"
 
 
-class NotCsv(Exception):  # it says what happened
+class NotCsv(Exception):
     """The file cannot be read as CSV."""
 
 

@@ -9,7 +9,7 @@ from typing import Protocol
 from workflows.rooted import inside
 
 
-class UnknownFile(Exception):  # it says what happened
+class UnknownFile(Exception):
     """There is no such file, or it cannot be read."""
 
 

@@ -22,15 +22,15 @@ class ForgeError(Exception):
     """The forge did not do what was asked."""
 
 
-class UnknownRepository(ForgeError):  # it says what happened
+class UnknownRepository(ForgeError):
     """There is no such repository."""
 
 
-class UnknownRef(ForgeError):  # it says what happened
+class UnknownRef(ForgeError):
     """There is no such tag, branch or commit."""
 
 
-class ForgeBusy(ForgeError):  # it says what happened
+class ForgeBusy(ForgeError):
     """Somebody else is writing; the same call may succeed in a moment."""
 
 

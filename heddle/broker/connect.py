@@ -33,7 +33,7 @@ async def connected(
     role: str,
     observer: Observer,
     *,
-    timeout: float = 3.0,  # noqa: ASYNC109  # the first connection has a deadline; afterwards the client reconnects for ever
+    timeout: float = 3.0,  # the first connection has a deadline; afterwards the client reconnects for ever
 ) -> AsyncIterator[Client]:
     """A connection that heals itself, for as long as the block runs.
 

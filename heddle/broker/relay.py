@@ -112,6 +112,7 @@ class Intake:
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopped = False
         self._reconnects = client.stats["reconnects"]
+        self._quiet = asyncio.Event()
         self.held = 0
 
     async def add(self, source: Source) -> None:
@@ -167,8 +168,20 @@ class Intake:
     async def release(self) -> None:
         """Free the slot of a message without an ack: the server delivers it again after ack_wait."""
         self.held -= 1
+        if self.held == 0:
+            self._quiet.set()
         if self._hungry:
             await self._serve()
+
+    async def quiet(self, grace: float) -> None:
+        """Wait until nothing is held, for `grace` seconds at most."""
+        while self.held > 0:
+            self._quiet.clear()
+            try:
+                async with asyncio.timeout(grace):
+                    await self._quiet.wait()
+            except TimeoutError:
+                return
 
     async def look_after(self) -> None:
         """Notice asks that the server lost, or forgot in a reconnection; called about once a second."""

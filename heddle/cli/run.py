@@ -33,9 +33,11 @@ def router(
         settings = load_settings()
         read = read_rules(path)
         url = server_url(server)
-        async with ground(url, "router", settings, log_level=log_level, metrics_port=metrics_port, metrics_host=metrics_host) as on:
-            async with routing(on.client, on.streams, read, settings.router, on.observer, on.replica):
-                await until_stopped()
+        async with (
+            ground(url, "router", settings, log_level=log_level, metrics_port=metrics_port, metrics_host=metrics_host) as on,
+            routing(on.client, on.streams, read, settings.router, on.observer, on.replica),
+        ):
+            await until_stopped()
 
     run(work(rules_path(rules)))
 

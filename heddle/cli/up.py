@@ -66,13 +66,25 @@ def _greet(running: System, rules: Path) -> None:
 
 async def _watch(running: System, rules: Path, macros: list[str]) -> None:
     """Take changed rules and macros into use; what is bad is refused and told, and the good ones stay."""
-    folders = [Path(source) for source in macros if Path(source).exists()]
+    folders = _folders(macros)
     async for changes in awatch(rules.parent, *folders):
-        changed = {Path(name).resolve() for _, name in changes}
-        if rules.resolve() in changed:
+        rules_changed, macros_changed = _what_changed({name for _, name in changes}, rules, folders)
+        if rules_changed:
             _reload_rules(running, rules)
-        if any(path.suffix == ".py" and any(path.is_relative_to(folder.resolve()) for folder in folders) for path in changed):
+        if macros_changed:
             await _reload_macros(running, macros)
+
+
+def _folders(macros: list[str]) -> list[Path]:
+    """The macro sources that are files or folders, and not modules' names."""
+    return [Path(source).resolve() for source in macros if Path(source).exists()]
+
+
+def _what_changed(names: set[str], rules: Path, folders: list[Path]) -> tuple[bool, bool]:
+    """Were the rules among the changed files, and were macros?"""
+    changed = {Path(name).resolve() for name in names}
+    macros = any(path.suffix == ".py" and any(path.is_relative_to(folder) for folder in folders) for path in changed)
+    return rules.resolve() in changed, macros
 
 
 def _reload_rules(running: System, path: Path) -> None:

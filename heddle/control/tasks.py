@@ -108,7 +108,7 @@ async def _task_steps(client: Client, subscription: Subscription, task_id: str, 
             yield Waiting(now - started)
 
 
-async def next_result(subscription: Subscription, timeout: float) -> TaskResult | None:  # noqa: ASYNC109  # a pause, not a deadline
+async def next_result(subscription: Subscription, timeout: float) -> TaskResult | None:  # a pause, not a deadline
     """The next live result on a subscription, or None if none came in time; what is no result is passed over."""
     try:
         message: Msg = await subscription.next_msg(timeout=timeout)

@@ -30,7 +30,7 @@ reject: Final = Reject()
 
 
 def retry(times: int = 3, backoff: float = 1.0) -> Retry:
-    """Declare that an error may pass, as in `fails={ForgeBusy: retry(times=3, backoff=2.0)}`.
+    """Declare that an error may pass and the task be tried again.
 
     Args:
         times: how often the task is tried again after its first attempt.

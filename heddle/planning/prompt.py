@@ -73,7 +73,7 @@ def prefix_of(registry: Registry) -> Prefix:
 
 
 def signature(macro: AnyMacro) -> str:
-    """One line that says what a macro takes: `repo_triage(repository: text, count: 1..200 = 5): Label recent changes.`"""
+    """What a macro takes and does, in one line such as `repo_triage(repository: text, count: 1..200 = 5): Label changes`."""
     schema = macro.planner_schema
     required = set(schema.get("required", ()))
     fields = []

@@ -173,9 +173,7 @@ class Router:
     async def drain(self, grace: float) -> None:
         """Take nothing more, and wait until what was taken is acked, for `grace` seconds at most."""
         await self.intake.stop()
-        until = time.monotonic() + grace
-        while self.intake.held > 0 and time.monotonic() < until and self.client.is_connected:
-            await asyncio.sleep(0.01)
+        await self.intake.quiet(grace)
         for task in self._tasks:
             task.cancel()
 

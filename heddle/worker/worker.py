@@ -303,7 +303,8 @@ async def working(
         try:
             async with looked_after(worker.intake, outbox):
                 yield worker
-                await _drain(worker, settings.worker.grace)
+                await worker.intake.stop()
+                await worker.intake.quiet(settings.worker.grace)
         finally:
             for task in background:
                 task.cancel()
@@ -312,13 +313,6 @@ async def working(
             for delivery in list(worker.held.values()):
                 await worker.intake.hand_back(delivery, 0)
             observer.see(events.ROLE_STOPPED, "stopped", role="worker", replica=replica)
-
-
-async def _drain(worker: Worker, grace: float) -> None:
-    await worker.intake.stop()
-    until = time.monotonic() + grace
-    while worker.held and time.monotonic() < until and worker.client.is_connected:
-        await asyncio.sleep(0.01)
 
 
 @dataclass(slots=True, eq=False)
