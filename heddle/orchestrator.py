@@ -18,6 +18,7 @@ from nats.js.kv import KeyValue
 
 from heddle import deadletters, events, subjects
 from heddle.broker.outcomes import OutcomesFull, first_outcome, stored_outcome
+from heddle.broker.periodic import every
 from heddle.broker.relay import Delivery, Headers, Intake, Outbox, Source, looked_after
 from heddle.broker.streams import Streams, make_consumer
 from heddle.deadletters import Ending
@@ -74,9 +75,9 @@ class Orchestrator:
         task.add_done_callback(self._tasks.discard)
 
     async def _work(self, delivery: Delivery) -> None:
-        beat = asyncio.create_task(self._heartbeats(delivery))
         try:
-            await self._goal(delivery)
+            async with every(self.ack_wait / 3, lambda: self.goals.heartbeat(delivery)):
+                await self._goal(delivery)
         except ClaimedElsewhere:
             await self.goals.hand_back(delivery, CLAIM_DELAY)
         except ModelUnavailable as error:
@@ -93,13 +94,6 @@ class Orchestrator:
             await self.goals.hand_back(delivery, MODEL_DELAY)
         else:
             await self.goals.ack(delivery)
-        finally:
-            beat.cancel()
-
-    async def _heartbeats(self, delivery: Delivery) -> None:
-        while True:
-            await asyncio.sleep(self.ack_wait / 3)
-            await self.goals.heartbeat(delivery)
 
     async def _goal(self, delivery: Delivery) -> None:
         try:
@@ -165,17 +159,14 @@ class Orchestrator:
             raise ClaimedElsewhere(key) from None
 
         async def renew() -> None:
-            current = revision
-            while True:
-                await asyncio.sleep(CLAIM_RENEW)
-                with contextlib.suppress(nats.errors.Error, TimeoutError):
-                    current = await self.claims.update(key, self.replica.encode(), last=current)
+            nonlocal revision
+            with contextlib.suppress(nats.errors.Error, TimeoutError):
+                revision = await self.claims.update(key, self.replica.encode(), last=revision)
 
-        renewal = asyncio.create_task(renew())
         try:
-            yield
+            async with every(CLAIM_RENEW, renew):
+                yield
         finally:
-            renewal.cancel()
             with contextlib.suppress(nats.errors.Error, TimeoutError):
                 await self.claims.delete(key)
 

@@ -12,7 +12,7 @@ import contextlib
 import json
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -22,6 +22,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from heddle import events
+from heddle.broker.periodic import every
 from heddle.errors import BrokerError, Refused
 from heddle.telemetry.observer import Observer
 
@@ -389,20 +390,13 @@ def _refusal(data: bytes, subject: str) -> Refused | None:
 
 
 @contextlib.asynccontextmanager
-async def looked_after(*parts: Intake | Outbox, every: float = 1.0) -> Any:
-    """Call `look_after` of the parts on a timer, for as long as the block runs."""
+async def looked_after(*parts: Intake | Outbox) -> AsyncIterator[None]:
+    """Call `look_after` of the parts once a second, for as long as the block runs."""
 
-    async def rounds() -> None:
-        while True:
-            await asyncio.sleep(every)
-            for part in parts:
-                with contextlib.suppress(nats.errors.Error):
-                    await part.look_after()
+    async def look() -> None:
+        for part in parts:
+            with contextlib.suppress(nats.errors.Error):
+                await part.look_after()
 
-    task = asyncio.create_task(rounds())
-    try:
+    async with every(1.0, look):
         yield
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task

@@ -87,7 +87,13 @@ def stream_configs(settings: StreamSettings) -> list[Config]:
         _bucket(subjects.WORKERS, max_age=10 * _SECOND),
     ]
     common = {"storage": "file", "num_replicas": settings.replicas, "metadata": {_GENERATION_KEY: str(SETTINGS_GENERATION)}}
-    return [{**config, **common} for config in (*streams, *buckets)]
+    return [{**config, **common, **_duplicate_window(config)} for config in (*streams, *buckets)]
+
+
+def _duplicate_window(config: Config) -> Config:
+    """The server's default of two minutes, which must not exceed what the stream keeps."""
+    age = config.get("max_age", 0)
+    return {"duplicate_window": min(age, 120 * _SECOND)} if age else {}
 
 
 def _bucket(name: str, *, max_age: int = 0, history: int = 1) -> Config:
@@ -101,7 +107,7 @@ def _bucket(name: str, *, max_age: int = 0, history: int = 1) -> Config:
         "allow_rollup_hdrs": True,
         "deny_delete": True,
         "allow_direct": True,
-    } | ({"duplicate_window": min(max_age, 120 * _SECOND)} if max_age else {})
+    }
 
 
 @dataclass(frozen=True, slots=True)

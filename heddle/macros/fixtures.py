@@ -54,7 +54,7 @@ def read_fixture(path: Path) -> Fixture:
     """
     try:
         parsed = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise DefinitionError(f"{path}: cannot be read: {error}") from None
     match parsed:
         case {"input": dict(given), **rest} if not rest.keys() - {"tools", "output", "fails"}:

@@ -48,10 +48,10 @@ def parse_answer(answer: str) -> tuple[PlannedCall, ...]:
     """
     try:
         parsed = json.loads(answer)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise PlanError(Code.NO_PLAN, f"the model's answer is not JSON: {error}", answer) from None
     match parsed:
-        case {"tasks": [_, *_] as tasks}:
+        case {"tasks": [_, *_] as tasks, **rest} if not rest:
             calls = tuple(_call(task, answer) for task in tasks)
         case _:
             raise PlanError(Code.NO_PLAN, 'the model\'s answer is not {"tasks": [...]} with at least one task', answer)

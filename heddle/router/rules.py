@@ -145,7 +145,7 @@ def parse_rules(text: str, source: str = "rules") -> Rules:
         raise RulesError(
             source, (Problem(mark.line + 1 if mark else 1, mark.column + 1 if mark else 1, "", f"not YAML: {told}"),)
         ) from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError, OverflowError) as error:
         raise RulesError(source, (Problem(1, 1, "", f"not YAML: {error}"),)) from None
     reader = _Reader()
     rules = reader.rules(root, digest_of(text))
@@ -361,7 +361,7 @@ def parse_rate(text: str) -> float:
         ValueError: it is no such rate.
     """
     match = _RATE.fullmatch(text.strip())
-    if match is None or not float(match[1]):
+    if match is None or not 0 < float(match[1]) / _PER[match[2]] < float("inf"):
         raise ValueError(f"{text!r} is not a rate; write 200/s, 300/min or 30/h, above 0")
     return float(match[1]) / _PER[match[2]]
 
@@ -391,7 +391,7 @@ def parse_size(text: str) -> int:
 
 
 def _positive_int(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
+    if not text.isdecimal() or len(text) > 15 or int(text) < 1:
         raise ValueError(f"{text!r} is not a whole number of 1 or more")
     return int(text)
 

@@ -20,7 +20,8 @@ def routed_body(body: bytes, task: TaskMessage, task_id: str, tier: str) -> byte
         body = _with(body, "task_id", task_id)
     if task.model_tier == tier and b'"model_tier"' in body and "model_tier" in task.model_fields_set:
         return body
-    if b"\\u" not in body and body.count(b'"model_tier"') == 1 and (found := _TIER.search(body)):
+    alone = "model_tier" in task.model_fields_set and b"\\u" not in body and body.count(b'"model_tier"') == 1
+    if alone and (found := _TIER.search(body)):
         return body[: found.start()] + b'"model_tier"%b"%b"' % (found[1], tier.encode()) + body[found.end() :]
     return _with(body, "model_tier", tier)
 

@@ -31,6 +31,7 @@ class Lanes(Generic[T]):
         self._idle: deque[asyncio.Future[None]] = deque()
         self._lanes: set[asyncio.Task[None]] = set()
         self._armed = False
+        self._stopped = False
 
     def put(self, item: T) -> None:
         """Queue an item; a lane takes it as soon as the loop has a turn."""
@@ -39,6 +40,7 @@ class Lanes(Generic[T]):
 
     async def stop(self) -> None:
         """Cancel every lane, running items with it."""
+        self._stopped = True
         self._queue.clear()
         for lane in self._lanes:
             lane.cancel()
@@ -52,7 +54,7 @@ class Lanes(Generic[T]):
 
     def _go_on(self) -> None:
         self._armed = False
-        if not self._queue:
+        if not self._queue or self._stopped:
             return
         while self._idle:
             waiting = self._idle.popleft()
@@ -72,7 +74,7 @@ class Lanes(Generic[T]):
                 if self._queue:
                     self._arm()
                 await self._work(item)
-            if len(self._idle) >= _SPARE:
+            if self._stopped or len(self._idle) >= _SPARE:  # an item may have swallowed the lane's cancellation
                 return
             waiting = loop.create_future()
             self._idle.append(waiting)

@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 import nats.errors
 import nats.js.errors
@@ -17,6 +17,7 @@ from nats.aio.client import Client
 
 from heddle import deadletters, events, subjects
 from heddle.broker.outcomes import OutcomesFull, stored_outcome, winner
+from heddle.broker.periodic import every
 from heddle.broker.relay import Delivery, Intake, Outbox, Source, looked_after
 from heddle.broker.streams import Streams, make_consumer
 from heddle.deadletters import Ending, make_sure_of_letter
@@ -66,6 +67,7 @@ class Worker:
     clock: Callable[[], float] = time.time
     intake: Intake = field(init=False)
     held: dict[tuple[str, int], Delivery] = field(default_factory=dict)
+    _known: set[tuple[str, int]] = field(default_factory=set)
     _asking: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def work(self, delivery: Delivery) -> None:
@@ -205,15 +207,12 @@ class Worker:
         if self.held.pop((delivery.source.durable, delivery.sequence), None) is not None:
             await self.intake.hand_back(delivery, delay)
 
-    async def heartbeats(self, every: float) -> None:
-        """Tell the server, for as long as it takes, that what we hold is being worked on."""
-        known: set[tuple[str, int]] = set()
-        while True:
-            await asyncio.sleep(every)
-            for key in known & self.held.keys():
-                if (delivery := self.held.get(key)) is not None:
-                    await self.intake.heartbeat(delivery)
-            known = set(self.held)
+    async def heartbeat(self) -> None:
+        """Tell the server of everything held since the last round that it is being worked on."""
+        for key in self._known & self.held.keys():
+            if (delivery := self.held.get(key)) is not None:
+                await self.intake.heartbeat(delivery)
+        self._known = set(self.held)
 
 
 def _hops(delivery: Delivery, taken: float, started: float, done: float) -> dict[str, int]:
@@ -296,19 +295,25 @@ async def working(
         served = _Served(client, worker.intake, names, tiers, settings)
         await served.refresh()
         observer.see(events.ROLE_STARTED, "working", role="worker", replica=replica, types=names, tiers=sorted(served.tiers))
-        background = [
-            asyncio.create_task(worker.heartbeats(settings.worker.ack_wait / 3)),
-            asyncio.create_task(_announce(client, registry, names, served, replica)),
-        ]
+        bucket = await client.jetstream().key_value(subjects.WORKERS)
+
+        async def announce() -> None:
+            with contextlib.suppress(nats.errors.Error, BrokerError, TimeoutError):
+                await served.refresh()
+                await bucket.put(replica, served.card(registry, replica))
+
         try:
-            async with looked_after(worker.intake, outbox):
+            async with (
+                looked_after(worker.intake, outbox),
+                every(settings.worker.ack_wait / 3, worker.heartbeat),
+                every(ANNOUNCE_EVERY, announce, at_once=True),
+            ):
                 yield worker
                 await worker.intake.stop()
                 await worker.intake.quiet(settings.worker.grace)
         finally:
-            for task in background:
-                task.cancel()
-            await asyncio.gather(*background, return_exceptions=True)
+            with contextlib.suppress(nats.errors.Error, TimeoutError):
+                await bucket.delete(replica)
             await lanes.stop()
             for delivery in list(worker.held.values()):
                 await worker.intake.hand_back(delivery, 0)
@@ -343,6 +348,11 @@ class _Served:
             return UNTIL_RULES_ARE_KNOWN
         return [tier for tier in declared if tier != FRONTIER]
 
+    def card(self, registry: Registry, replica: str) -> bytes:
+        """Who serves what, as the worker says it every few seconds; the bucket forgets who falls silent."""
+        types = {name: sorted(registry.macros[name]) for name in self.types}
+        return json.dumps({"replica": replica, "types": types, "tiers": sorted(self.tiers)}).encode()
+
     def _source(self, worker_type: str, tier: str) -> Source:
         durable = subjects.worker_durable(worker_type, tier)
 
@@ -357,23 +367,3 @@ class _Served:
             )
 
         return Source(subjects.TASKS, durable, make)
-
-
-async def _announce(client: Client, registry: Registry, types: Sequence[str], served: _Served, replica: str) -> None:
-    """Say every few seconds who serves what; the bucket forgets who falls silent."""
-    bucket = await client.jetstream().key_value(subjects.WORKERS)
-    try:
-        while True:
-            with contextlib.suppress(nats.errors.Error, BrokerError, TimeoutError):
-                await served.refresh()
-                card: dict[str, Any] = {
-                    "replica": replica,
-                    "types": {name: sorted(registry.macros[name]) for name in types},
-                    "tiers": sorted(served.tiers),
-                }
-                await bucket.put(replica, json.dumps(card).encode())
-            await asyncio.sleep(ANNOUNCE_EVERY)
-    finally:
-        if client.is_connected:
-            with contextlib.suppress(nats.errors.Error, TimeoutError):
-                await bucket.delete(replica)

@@ -1,0 +1,67 @@
+"""The streams on a real server: made idempotently, a difference handled as documented."""
+
+from __future__ import annotations
+
+import pytest
+
+from heddle import events, subjects
+from heddle.broker.connect import connected, js_api
+from heddle.broker.streams import SETTINGS_GENERATION, make_consumer, make_streams, stream_configs
+from heddle.errors import StreamMismatch
+from heddle.settings import StreamSettings
+from heddle.telemetry.observer import Observer
+from tests.support import on_ground
+
+
+async def test_making_the_streams_twice_changes_nothing(nats_url: str) -> None:
+    async with on_ground(nats_url) as first, on_ground(nats_url) as second:
+        assert first.streams == second.streams
+
+
+async def test_every_stream_and_bucket_of_the_design_is_there(nats_url: str) -> None:
+    async with on_ground(nats_url) as ground:
+        names = (await js_api(ground.client, "STREAM.NAMES"))["streams"]
+    buckets = {
+        f"KV_{name}" for name in (subjects.CLAIMS, subjects.GOAL_RECORDS, subjects.CANCEL, subjects.RULES, subjects.META, subjects.WORKERS)
+    }
+    streams = {subjects.GOALS, subjects.INCOMING, subjects.DEFER, subjects.TASKS, subjects.OUTCOMES, subjects.ORIGINALS, subjects.DEAD}
+    assert streams | buckets <= set(names)
+
+
+async def test_a_setting_that_is_safe_to_change_is_changed(nats_url: str) -> None:
+    async with on_ground(nats_url), on_ground(nats_url, StreamSettings(outcomes_max_age=60)) as ground:
+        config = (await js_api(ground.client, f"STREAM.INFO.{subjects.OUTCOMES}"))["config"]
+    assert config["max_age"] == 60 * 10**9
+
+
+async def test_a_setting_that_is_not_safe_to_change_stops_and_names_both_values(nats_url: str) -> None:
+    async with connected(nats_url, "test", Observer()) as client:
+        await js_api(
+            client,
+            f"STREAM.CREATE.{subjects.GOALS}",
+            {"name": subjects.GOALS, "subjects": [subjects.GOALS_INCOMING], "retention": "limits"},
+        )
+        with pytest.raises(StreamMismatch, match=r"HEDDLE_GOALS.*retention is 'limits', heddle needs 'workqueue'"):
+            await make_streams(client, StreamSettings(), Observer())
+
+
+async def test_an_older_process_runs_on_with_a_warning(nats_url: str) -> None:
+    newer = next(config for config in stream_configs(StreamSettings()) if config["name"] == subjects.OUTCOMES)
+    newer |= {"max_age": 5 * 10**9, "duplicate_window": 5 * 10**9, "metadata": {"heddle-generation": str(SETTINGS_GENERATION + 1)}}
+    observer = Observer()
+    async with connected(nats_url, "test", observer) as client:
+        await js_api(client, f"STREAM.CREATE.{subjects.OUTCOMES}", newer)
+        await make_streams(client, StreamSettings(), observer)
+        config = (await js_api(client, f"STREAM.INFO.{subjects.OUTCOMES}"))["config"]
+    assert config["max_age"] == 5 * 10**9
+    assert observer.total(events.STREAM_DIFFERS) == 1
+
+
+async def test_a_consumer_is_brought_up_to_date(nats_url: str) -> None:
+    async with on_ground(nats_url) as ground:
+        for ack_wait in (2.0, 3.0):
+            await make_consumer(
+                ground.client, subjects.TASKS, "a=local", filter_subject="heddle.tasks.a.local", ack_wait=ack_wait, max_ack_pending=10
+            )
+        config = (await js_api(ground.client, f"CONSUMER.INFO.{subjects.TASKS}.a=local"))["config"]
+    assert config["ack_wait"] == 3 * 10**9

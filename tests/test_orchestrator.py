@@ -1,0 +1,205 @@
+"""The orchestrator on a real server, with a scripted model."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+import pytest
+from pydantic import BaseModel
+
+from heddle import events, macro, person_only, subjects
+from heddle.broker.connect import js_api, submit
+from heddle.control.goals import GoalEnded, goal_followed, goal_state_of, new_goal, submit_goal
+from heddle.errors import ModelUnavailable
+from heddle.llm.model import Answer
+from heddle.macros.loading import load
+from heddle.messages import Goal, TaskResult
+from heddle.planning.prompt import Prompt
+from heddle.testing import ScriptedModel
+from tests.support import PATIENCE, Echoed, Ground, echo, eventually, on_ground, registry_of
+
+HELLO = '{"tasks": [{"macro": "echo", "arguments": {"word": "hello"}}]}'
+
+
+class Guarded(BaseModel):
+    write: Annotated[bool, person_only] = False
+
+
+@macro
+async def guarded(request: Guarded) -> Echoed:
+    """Write, if a person says so."""
+    return Echoed(word="")
+
+
+@pytest.fixture
+async def ground(nats_url: str) -> AsyncIterator[Ground]:
+    async with on_ground(nats_url) as ground:
+        yield ground
+
+
+async def ended(ground: Ground, goal: Goal) -> TaskResult:
+    async with asyncio.timeout(PATIENCE), goal_followed(ground.client, goal.goal_id or "", goal.generation) as steps:
+        await submit_goal(ground.client, goal)
+        async for step in steps:
+            if isinstance(step, GoalEnded):
+                return step.result
+    raise AssertionError("following ends with the goal's end")
+
+
+async def test_the_model_is_called_once_and_named_in_the_record(ground: Ground) -> None:
+    model = ScriptedModel(HELLO, name="tiny")
+    async with ground.router(), ground.worker(), ground.orchestrator(model, "off"):
+        record = (await ended(ground, new_goal("say hello"))).output
+    assert (record["planned_by"], record["model_calls"], len(model.prompts)) == ("tiny", 1, 1)
+
+
+async def test_a_model_that_is_away_leaves_the_goal_to_the_phrases_and_says_how_to_get_it(ground: Ground) -> None:
+    model = ScriptedModel(ModelUnavailable("no server", "type this"))
+    async with ground.router(), ground.worker(), ground.orchestrator(model, "fallback"):
+        record = (await ended(ground, new_goal("echo hello"))).output
+    assert (record["planned_by"], record["model_calls"]) == ("phrases", 0)
+    assert "type this" in record["note"]
+
+
+async def test_a_model_that_has_answered_is_never_overruled_by_phrases(ground: Ground) -> None:
+    model = ScriptedModel('{"tasks": [{"macro": "unsupported"}]}')
+    async with ground.router(), ground.worker(), ground.orchestrator(model, "fallback"):
+        result = await ended(ground, new_goal("echo hello"))
+    assert (result.error or "").startswith("unsupported_goal: ")
+
+
+async def test_without_phrases_a_goal_waits_in_its_stream_until_the_model_is_back(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("heddle.orchestrator.MODEL_DELAY", 0.1)
+    model = ScriptedModel(*[ModelUnavailable("no server", "start it")] * 3, HELLO)
+    async with ground.router(), ground.worker(), ground.orchestrator(model, "off"):
+        result = await ended(ground, new_goal("say hello"))
+    assert result.status == "completed"
+    assert ground.observer.total(events.MODEL_AWAITED) == 3
+
+
+async def test_phrases_come_first_where_the_settings_say_so(ground: Ground) -> None:
+    model = ScriptedModel(HELLO)
+    async with ground.router(), ground.worker(), ground.orchestrator(model, "first"):
+        record = (await ended(ground, new_goal("echo hello"))).output
+    assert (record["planned_by"], model.prompts) == ("phrases", [])
+
+
+async def test_what_no_phrase_fits_goes_to_the_model(ground: Ground) -> None:
+    model = ScriptedModel(HELLO)
+    async with ground.router(), ground.worker(), ground.orchestrator(model, "first"):
+        record = (await ended(ground, new_goal("be so kind as to greet"))).output
+    assert record["planned_by"] == "scripted"
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        ("not JSON", "no_plan"),
+        ('{"tasks": []}', "no_plan"),
+        ('{"tasks": [{"macro": "rm", "arguments": {}}]}', "no_plan"),
+        ('{"tasks": [{"macro": "echo", "arguments": {"word": 5}}]}', "no_plan"),
+        ('{"tasks": [{"macro": "guarded", "arguments": {"write": true}}]}', "unsafe_plan"),
+        ('{"tasks": [{"macro": "unsupported"}]}', "unsupported_goal"),
+    ],
+)
+async def test_an_answer_that_cannot_be_sent_ends_the_goal_with_a_letter_and_sends_nothing(ground: Ground, answer: str, code: str) -> None:
+    async with ground.orchestrator(ScriptedModel(answer), "off", registry_of(echo, guarded)):
+        result = await ended(ground, new_goal("do it"))
+        (found,) = await ground.letters()
+    assert (result.status, found.code) == ("failed", code)
+    assert await ground.waiting(subjects.INCOMING) == 0
+
+
+async def test_a_stored_plan_is_published_again_without_a_model_call(ground: Ground) -> None:
+    """As if an orchestrator died between plan and ack."""
+    model = ScriptedModel(HELLO)
+    goal = new_goal("say hello")
+    async with ground.orchestrator(model, "off") as dying:
+        stored = asyncio.Event()
+
+        async def die(*_: object) -> None:
+            stored.set()
+            await asyncio.Event().wait()
+
+        dying.outbox.publish = die  # type: ignore[assignment]
+        await submit_goal(ground.client, goal)
+        await stored.wait()
+    async with ground.router(), ground.worker(), ground.orchestrator(model, "off", replica="o2"):
+        (final,) = await ground.outcomes(under=f"heddle.outcomes.goal.{goal.goal_id}.>")
+    assert (final.status, len(model.prompts)) == ("completed", 1)
+
+
+async def test_a_goal_that_another_replica_plans_is_left_alone_until_its_claim_is_free(ground: Ground) -> None:
+    goal = new_goal("say hello")
+    model = ScriptedModel(HELLO)
+    claims = await ground.client.jetstream().key_value(subjects.CLAIMS)
+    await claims.create(f"{goal.goal_id}.0", b"somebody else")
+    async with ground.router(), ground.worker(), ground.orchestrator(model, "off"):
+        await submit_goal(ground.client, goal)
+        await eventually(lambda: _redelivered(ground), lambda count: count > 1)
+        calls_while_claimed = len(model.prompts)
+        await claims.delete(f"{goal.goal_id}.0")
+        await ground.outcomes(under=f"heddle.outcomes.goal.{goal.goal_id}.>")
+    assert (calls_while_claimed, len(model.prompts)) == (0, 1)
+
+
+async def _redelivered(ground: Ground) -> int:
+    return int((await js_api(ground.client, f"CONSUMER.INFO.{subjects.GOALS}.heddle-orchestrator"))["delivered"]["consumer_seq"])
+
+
+async def test_two_replicas_and_a_slow_model_call_it_once(ground: Ground) -> None:
+    class Slow(ScriptedModel):
+        async def complete(self, prompt: Prompt) -> Answer:
+            await asyncio.sleep(2.5)  # longer than ack_wait, shorter than patience
+            return await super().complete(prompt)
+
+    model = Slow(HELLO)
+    async with (
+        ground.router(),
+        ground.worker(),
+        ground.orchestrator(model, "off", replica="o1"),
+        ground.orchestrator(model, "off", replica="o2"),
+    ):
+        await ended(ground, new_goal("say hello"))
+    assert len(model.prompts) == 1
+
+
+async def test_a_goal_published_twice_is_planned_once(ground: Ground) -> None:
+    model = ScriptedModel(HELLO)
+    goal = new_goal("say hello")
+    async with ground.router(), ground.worker(), ground.orchestrator(model, "off"):
+        await ended(ground, goal)
+        await submit(ground.client, subjects.GOALS_INCOMING, goal.encode())
+        await ground.empty(subjects.GOALS, subjects.INCOMING, subjects.TASKS)
+    assert len(model.prompts) == 1
+
+
+async def test_a_goals_underscored_keys_priority_and_request_reach_its_tasks(ground: Ground) -> None:
+    async with ground.orchestrator(ScriptedModel(HELLO), "off"):
+        goal = {"goal_id": "g1", "instruction": "say hello", "priority": "high", "request_id": "r1", "_trace_context": {"traceparent": "x"}}
+        await ground.publish("heddle.goals.incoming", goal)
+        await ground.empty(subjects.GOALS)
+        state = await goal_state_of(ground.client, "g1")
+    assert state is not None
+    (task,) = state.tasks
+    assert (task.task_id, task.priority, task.request_id, task.hops) == ("g1-1", "high", "r1", 1)
+    assert json.loads(task.encode())["_trace_context"] == {"traceparent": "x"}
+
+
+async def test_the_goal_about_the_last_three_changes_plans_to_exactly_one_task(ground: Ground) -> None:
+    async with ground.orchestrator(None, "first", load(["workflows"])):
+        await ground.publish(
+            "heddle.goals.incoming",
+            {"goal_id": "g1", "instruction": "Check the last 3 PRs in acme/checkout and tag them using conventional commits"},
+        )
+        await ground.empty(subjects.GOALS)
+        state = await goal_state_of(ground.client, "g1")
+    assert state is not None
+    (task,) = state.tasks
+    assert (task.worker_type, task.payload) == (
+        "repo_triage",
+        {"repository": "acme/checkout", "count": 3, "label_strategy": "conventional"},
+    )
