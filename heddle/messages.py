@@ -23,7 +23,7 @@ GOAL_WORKER_TYPE: Final = "orchestrator"
 """Stands as the worker type in a goal's own outcome."""
 NAME_PATTERN: Final = r"^[a-z0-9][a-z0-9_-]{0,62}$"
 TOKEN_PATTERN: Final = r"^[A-Za-z0-9_=-]{1,128}$"  # noqa: S105  # a subject's token
-TIME_PATTERN: Final = r"^\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}(\.\d+)?([Zz]|[+-]\d{2}:\d{2})$"
+TIME_PATTERN: Final = r"^\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}(\.\d+)?([Zz]|[+-]\d{2}:[0-5]\d)$"
 TASK_ID_BYTES: Final = 256
 
 Priority = Literal["low", "normal", "high", "critical"]

@@ -48,10 +48,15 @@ async def connected(
         BrokerError: the server is too old.
     """
     client = Client()
-    last: list[BaseException] = []
+    servers = [part.strip() for part in url.split(",")]
+    refusals: list[Exception] = []
+    given_up = asyncio.Event()
 
     async def on_error(error: Exception) -> None:
-        last[:] = [error]
+        if not client.is_connected:
+            refusals.append(error)
+            if len(refusals) >= len(servers):
+                given_up.set()
         if isinstance(error, nats.errors.SlowConsumerError):
             observer.see(events.MESSAGES_DROPPED, "the client library dropped a message: a subscription's buffer is full", role=role)
         elif client.is_connected:
@@ -64,34 +69,45 @@ async def connected(
     async def on_reconnected() -> None:
         observer.see(events.RECONNECTED, "the server is back", role=role, url=url)
 
-    try:
-        await asyncio.wait_for(
-            client.connect(
-                servers=[part.strip() for part in url.split(",")],
-                name=f"heddle-{role}",
-                error_cb=on_error,
-                disconnected_cb=on_disconnect,
-                reconnected_cb=on_reconnected,
-                connect_timeout=2,
-                reconnect_time_wait=0.2,  # type: ignore[arg-type]  # annotated as int, used as seconds
-                max_reconnect_attempts=-1,
-                ping_interval=10,
-                pending_size=_OUTBOUND_BYTES,
-                user_credentials=os.environ.get("NATS_CREDS") or None,
-            ),
-            timeout,
+    connecting = asyncio.create_task(
+        client.connect(
+            servers=servers,
+            name=f"heddle-{role}",
+            error_cb=on_error,
+            disconnected_cb=on_disconnect,
+            reconnected_cb=on_reconnected,
+            connect_timeout=2,
+            reconnect_time_wait=0.2,  # type: ignore[arg-type]  # annotated as int, used as seconds
+            max_reconnect_attempts=-1,
+            ping_interval=10,
+            pending_size=_OUTBOUND_BYTES,
+            user_credentials=os.environ.get("NATS_CREDS") or None,
         )
-    except (TimeoutError, OSError, nats.errors.Error, ValueError) as error:
+    )
+    failure = await _first_connection(connecting, given_up, timeout)
+    if failure is not None:
         await client.close()
-        reason = f" ({last[0]})" if last and str(last[0]) else f" ({error})" if str(error) else ""
+        told = str(refusals[-1] if refusals else failure) or "no answer"
         raise NoServer(
-            f"no NATS server answers at {url}{reason}. Start one with `heddle up`, or name yours with --server or NATS_URL"
-        ) from None
+            f"no NATS server answers at {url} ({told}). Start one with `heddle up`, or name yours with --server or NATS_URL"
+        )
     try:
         _check_version(client, url)
         yield client
     finally:
         await client.close()
+
+
+async def _first_connection(connecting: asyncio.Task[None], given_up: asyncio.Event, timeout: float) -> BaseException | None:
+    """Wait until we are connected, every server has refused, or time is up; what stood in the way, or None."""
+    refused = asyncio.create_task(given_up.wait())
+    await asyncio.wait({connecting, refused}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+    refused.cancel()
+    if connecting.done():
+        return connecting.exception()
+    connecting.cancel()
+    await asyncio.wait({connecting})
+    return TimeoutError(f"no answer within {timeout:g} s")
 
 
 def _check_version(client: Client, url: str) -> None:
