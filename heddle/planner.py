@@ -34,17 +34,19 @@ class Planner:
             ModelUnavailable: there is no model to ask, and phrases are not to stand in for it; the goal should wait.
             PlanError: there is no plan that can be sent; its code says why.
         """
+        unmatched = ""
         if self.phrases == "first" or self.model is None:
             try:
                 return self._by_phrases(instruction, None)
-            except PlanError:
+            except PlanError as error:
                 if self.model is None:
                     raise
+                unmatched = f"{error}, and "
         try:
             answer = await self.model.complete(self.prefix.prompt(instruction, context))
         except ModelUnavailable as error:
             if self.phrases != "fallback":
-                raise
+                raise ModelUnavailable(f"{unmatched}{error}", error.remedy) from None
             return self._by_phrases(instruction, f"{error}; to plan with the model: {error.remedy}")
         calls = check_plan(parse_answer(answer.text), self.registry, self.max_tasks)
         return Plan(calls, self.model.name, 1, answer=answer.text)

@@ -88,9 +88,7 @@ async def connected(
     if failure is not None:
         await client.close()
         told = str(refusals[-1] if refusals else failure) or "no answer"
-        raise NoServer(
-            f"no NATS server answers at {url} ({told}). Start one with `heddle up`, or name yours with --server or NATS_URL"
-        )
+        raise NoServer(f"no NATS server answers at {url} ({told}). Start one with `heddle up`, or name yours with --server or NATS_URL")
     try:
         _check_version(client, url)
         yield client

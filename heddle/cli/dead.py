@@ -56,7 +56,9 @@ def _brief(reason: str) -> str:
 
 @app.command("show")
 def show(
-    letter_id: Annotated[str, typer.Argument(metavar="ID", show_default=False)], server: Server = None, output: Output = OutputFormat.TEXT
+    letter_id: Annotated[str, typer.Argument(metavar="ID", help="As `heddle dead list` shows it.", show_default=False)],
+    server: Server = None,
+    output: Output = OutputFormat.TEXT,
 ) -> None:
     """Show one dead letter: its reason, its original, and what to do."""
 
@@ -66,7 +68,7 @@ def show(
 
     found = run(work(), output)
     if found is None:
-        raise fail(f"no dead letter has the id {letter_id}; see `heddle dead list`", Exit.INCOMPLETE)
+        raise fail(f"no dead letter has the id {letter_id}; see `heddle dead list`", Exit.INCOMPLETE, output)
     if output is OutputFormat.JSON:
         print_json(found.model_dump(mode="json"))
         return

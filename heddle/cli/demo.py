@@ -19,9 +19,9 @@ from rich.markup import escape
 
 from heddle import subjects
 from heddle.broker.outcomes import stored_outcome
-from heddle.cli.goal import brief
-from heddle.cli.options import Macros, Output, OutputFormat, RulesFile, macro_sources, rules_path
-from heddle.cli.output import Exit, aside, console, fail, print_json, print_table, run
+from heddle.cli.goals import brief
+from heddle.cli.options import Macros, Output, OutputFormat, RulesFile, Timeout, macro_sources, rules_path
+from heddle.cli.output import Exit, aside, console, fail, print_json, print_table, run, seconds
 from heddle.cli.system import System, system
 from heddle.control.goals import GoalEnded, Planned, TaskEnded, goal_followed, new_goal, submit_goal
 from heddle.control.tasks import new_task, submit_message, task_message_id
@@ -48,12 +48,12 @@ def demo(
     ] = False,
     rules: RulesFile = None,
     macros: Macros = None,
-    timeout: Annotated[float, typer.Option("--timeout", help="Seconds that the goal may take.")] = 60.0,
+    timeout: Timeout = "60s",
     output: Output = OutputFormat.TEXT,
 ) -> None:
     """Run the whole system on an embedded server, take one real goal from end to end, and exit."""
     with _stage() as stage:
-        record = run(_demo(stage, rules_path(rules), macro_sources(macros), chaos, timeout, output), output)
+        record = run(_demo(stage, rules_path(rules), macro_sources(macros), chaos, seconds(timeout), output), output)
     if output is OutputFormat.JSON:
         print_json(record)
     if record["status"] != "completed":

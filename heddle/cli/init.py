@@ -113,5 +113,5 @@ def init(
     for name in FILES:
         out.print(f"  {name}")
     out.print(
-        f"\nnext:\n  cd {escape(str(folder))} && pytest\n  heddle up\n  heddle goal 'count the words in \"to be or not to be\"'   # in another terminal"
+        f"\nnext:\n  cd {escape(str(folder))} && pytest            # pip install pytest, if it is not there\n  heddle up\n  heddle goal 'count the words in \"to be or not to be\"'   # in another terminal"
     )

@@ -41,7 +41,7 @@ def list_macros(macros: Macros = None, output: Output = OutputFormat.TEXT) -> No
 
 @app.command("show")
 def show(
-    name: Annotated[str, typer.Argument(help="Which macro.", show_default=False)],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Which macro.", show_default=False)],
     version: Annotated[int | None, typer.Option("--version", help="Which version. Default: the newest.")] = None,
     macros: Macros = None,
     output: Output = OutputFormat.TEXT,
@@ -53,6 +53,7 @@ def show(
         raise fail(
             f"no macro {name!r}{f' version {version}' if version else ''}; there are {', '.join(sorted(registry.macros)) or 'none'}",
             Exit.INCOMPLETE,
+            output,
         )
     if output is OutputFormat.JSON:
         print_json(_card(macro) | {"schema": macro.schema, "output_schema": macro.output_schema})

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from heddle.cli import dead, demo, goal, init, macros, plan, rules, run, status, task, up
+from heddle.cli import dead, demo, goal, goals, init, macros, plan, rules, run, status, task, up
 
 app = typer.Typer(
     name="heddle",
@@ -39,6 +39,7 @@ app.command("up")(up.up)
 app.command("goal")(goal.goal)
 app.command("plan")(plan.plan)
 app.command("task")(task.task)
+app.add_typer(goals.app, name="goals")
 app.add_typer(run.app, name="run")
 app.add_typer(rules.app, name="rules")
 app.add_typer(macros.app, name="macros")

@@ -24,6 +24,15 @@ class OutputFormat(StrEnum):
     JSON = "json"
 
 
+class Level(StrEnum):
+    """How much a role logs."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
 Output = Annotated[OutputFormat, typer.Option("--output", "-o", help="text for people, json for pipes.")]
 Server = Annotated[
     str | None,
@@ -36,7 +45,7 @@ Macros = Annotated[
 RulesFile = Annotated[Path | None, typer.Option("--rules", help="Rules file. Default: configs/router_rules.yaml.")]
 MetricsPort = Annotated[int | None, typer.Option("--metrics-port", help="Serve Prometheus metrics on this port.")]
 MetricsHost = Annotated[str, typer.Option("--metrics-host", help="Address that the metrics are served on.")]
-LogLevel = Annotated[str, typer.Option("--log-level", help="debug, info, warning or error.")]
+LogLevel = Annotated[Level, typer.Option("--log-level", help="What to log on standard error.")]
 Timeout = Annotated[str, typer.Option("--timeout", help="How long to follow, such as 60s or 5m.")]
 
 

@@ -55,10 +55,17 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, tit
     Console(highlight=False, width=None if sys.stdout.isatty() else 160).print(table)
 
 
-def fail(message: str, code: Exit) -> typer.Exit:
-    """Say what went wrong on standard error; the result is to be raised."""
+def fail(message: str, code: Exit, output: OutputFormat = OutputFormat.TEXT, **more: object) -> typer.Exit:
+    """Say what went wrong: on standard error, and for pipes as JSON on standard output too. The result is to be raised."""
+    if output is OutputFormat.JSON:
+        print_json({"error": message, **more, "exit_code": int(code)})
     aside().print(f"[bold red]error:[/] {escape(message)}")
     return typer.Exit(code)
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 task`, `2 tasks`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def seconds(text: str) -> float:
@@ -92,9 +99,7 @@ def failed(error: HeddleError, output: OutputFormat = OutputFormat.TEXT) -> type
             code = Exit.USAGE
         case DefinitionError() | RulesError() | _:
             code = Exit.INCOMPLETE
-    if output is OutputFormat.JSON:
-        print_json({"error": str(error), "exit_code": int(code)})
-    return fail(str(error), code)
+    return fail(str(error), code, output)
 
 
 async def until_stopped() -> None:

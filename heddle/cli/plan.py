@@ -12,13 +12,13 @@ from heddle.cli.goal import read_context
 from heddle.cli.options import Macros, Output, OutputFormat, macro_sources
 from heddle.cli.output import Exit, aside, console, fail, print_json, print_table, run
 from heddle.cli.roles import planner_for
-from heddle.errors import PlanError
+from heddle.errors import ModelUnavailable, PlanError
 from heddle.macros.loading import load
 from heddle.settings import load_settings
 
 
 def plan(
-    text: Annotated[str, typer.Argument(help="The goal, in your own words.", show_default=False)],
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="The goal, in your own words.", show_default=False)],
     context: Annotated[list[str] | None, typer.Option("--context", help="key=value, for the planner; may be repeated.")] = None,
     macros: Macros = None,
     phrases: Annotated[str | None, typer.Option("--phrases", help="off, fallback or first. Default: fallback.")] = None,
@@ -49,6 +49,8 @@ async def _plan(text: str, context: dict[str, Any], macros: list[str] | None, ph
     async with planner_for(load(macro_sources(macros)), settings) as planner:
         try:
             made = await planner.plan(text, context)
+        except ModelUnavailable as error:
+            return {"error": f"{error.code.value}: {error}; to get the model: {error.remedy}", "answer": None}
         except PlanError as error:
             return {"error": f"{error.code.value}: {error}", "answer": error.answer}
         tiers = {macro.name: macro.tier for macro in planner.registry.newest()}

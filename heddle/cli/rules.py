@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 
 from heddle.cli.options import Macros, Output, OutputFormat, RulesFile, macro_sources, rules_path
-from heddle.cli.output import Exit, aside, console, fail, failed, print_json
+from heddle.cli.output import Exit, aside, console, counted, fail, failed, print_json
 from heddle.cli.roles import missing_rules, read_rules
 from heddle.errors import DecodeError, HeddleError, RulesError
 from heddle.macros.loading import load
@@ -55,8 +55,8 @@ def check(
         )
     else:
         console().print(
-            f"{escape(str(path))}: good; {len(read.tiers)} tiers, {len(read.worker_types)} worker types, {len(read.routes)} routes, "
-            f"digest {read.digest}"
+            f"{escape(str(path))}: good; {counted(len(read.tiers), 'tier')}, {counted(len(read.worker_types), 'worker type')}, "
+            f"{counted(len(read.routes), 'route')}, digest {read.digest}"
         )
         for note in notes(read):
             aside().print(f"[yellow]note:[/] {escape(note)}")
@@ -79,7 +79,7 @@ def notes(rules: Rules) -> list[str]:
 
 @app.command("explain")
 def explain_task(
-    task: Annotated[Path, typer.Argument(help="A file with the task as JSON.", show_default=False)],
+    task: Annotated[Path, typer.Argument(metavar="TASK.json", help="A file with the task as JSON.", show_default=False)],
     rules: RulesFile = None,
     at: Annotated[str | None, typer.Option("--at", help="The time of the decision, RFC 3339. Default: now.")] = None,
     output: Output = OutputFormat.TEXT,
@@ -96,7 +96,7 @@ def explain_task(
     try:
         decoded, read = decode(TaskMessage, body), read_rules(rules_path(rules))
     except DecodeError as error:
-        raise fail(f"{task}: invalid_task_message: {error}", Exit.INCOMPLETE) from None
+        raise fail(f"{task}: invalid_task_message: {error}", Exit.INCOMPLETE, output) from None
     except HeddleError as error:
         raise failed(error, output) from None
     decision, steps = explain(decoded, read, {}, now, size=len(body))

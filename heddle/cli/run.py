@@ -7,10 +7,24 @@ from typing import Annotated
 
 import typer
 
-from heddle.cli.options import LogLevel, Macros, MetricsHost, MetricsPort, RulesFile, Server, macro_sources, rules_path, server_url, words
+from heddle.cli.options import (
+    Level,
+    LogLevel,
+    Macros,
+    MetricsHost,
+    MetricsPort,
+    RulesFile,
+    Server,
+    macro_sources,
+    rules_path,
+    server_url,
+    words,
+)
 from heddle.cli.output import run, until_stopped
 from heddle.cli.roles import ground, planner_for, read_rules
+from heddle.errors import SettingsError
 from heddle.macros.loading import load
+from heddle.messages import is_name
 from heddle.orchestrator import orchestrating
 from heddle.router.router import routing
 from heddle.settings import load_settings
@@ -25,7 +39,7 @@ def router(
     rules: RulesFile = None,
     metrics_port: MetricsPort = None,
     metrics_host: MetricsHost = "127.0.0.1",
-    log_level: LogLevel = "info",
+    log_level: LogLevel = Level.INFO,
 ) -> None:
     """Route tasks by the rules."""
 
@@ -48,7 +62,7 @@ def orchestrator(
     macros: Macros = None,
     metrics_port: MetricsPort = None,
     metrics_host: MetricsHost = "127.0.0.1",
-    log_level: LogLevel = "info",
+    log_level: LogLevel = Level.INFO,
 ) -> None:
     """Plan goals with the model, and follow them to their end."""
 
@@ -74,13 +88,16 @@ def worker(
     tiers: Annotated[list[str] | None, typer.Option("--tiers", help="Tiers to serve. Default: every declared tier but frontier.")] = None,
     metrics_port: MetricsPort = None,
     metrics_host: MetricsHost = "127.0.0.1",
-    log_level: LogLevel = "info",
+    log_level: LogLevel = Level.INFO,
 ) -> None:
     """Run macros."""
 
     async def work() -> None:
         settings = load_settings()
         registry = load(macro_sources(macros))
+        for tier in words(tiers) or ():
+            if not is_name(tier):
+                raise SettingsError(f"--tiers: {tier!r} cannot be a tier's name: lower-case letters, digits, - and _, at most 63")
         url = server_url(server)
         async with (
             ground(url, "worker", settings, log_level=log_level, metrics_port=metrics_port, metrics_host=metrics_host) as on,

@@ -11,14 +11,21 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from nats.aio.client import Client
+
 from heddle import children
 from heddle.broker.server import Server, embedded
 from heddle.cli.options import SERVER_FILE
 from heddle.cli.roles import Ground, ground, planner_for, read_rules
+from heddle.control.fleet import workers
+from heddle.errors import HeddleError
 from heddle.macros.loading import load
 from heddle.orchestrator import Orchestrator, orchestrating
 from heddle.router.router import Router, routing
 from heddle.settings import Settings
+
+_WORKER_START = 30.0
+"""Seconds that the worker may take to announce itself."""
 
 
 @dataclass(slots=True)
@@ -37,6 +44,11 @@ class WorkerProcess:
         for source in self.macros:
             argv += ["--macros", source]
         self.child = children.start(argv, env={**os.environ, "HEDDLE_FORGE__ROOT": str(self.root)})
+
+    @property
+    def alive(self) -> bool:
+        """Does it run?"""
+        return self.child is not None and self.child.process.poll() is None
 
     async def stop(self) -> None:
         """Let the worker finish what it holds, and end it."""
@@ -107,14 +119,34 @@ async def system(
             worker = WorkerProcess(server.url, macros, root, log_level)
             worker.start()
             try:
+                await _announced(on.client, worker)
                 yield System(server, on, router, orchestrator, worker)
             finally:
                 await worker.stop()
 
 
+async def _announced(client: Client, worker: WorkerProcess) -> None:
+    """Wait until the worker says what it serves."""
+    async with asyncio.timeout(_WORKER_START):
+        while not await workers(client):  # the bucket is what others look at
+            if not worker.alive:
+                raise HeddleError("the worker process ended at its start; its message stands above")
+            await asyncio.sleep(0.02)
+
+
 def write_server_file(server: Server, folder: Path) -> Path:
-    """Tell other terminals in this folder where the server is."""
+    """Tell other terminals in this folder where the server is, and which process holds it up."""
     file = folder / SERVER_FILE
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps({"url": server.url, "pid": server.pid}))
+    file.write_text(json.dumps({"url": server.url, "pid": os.getpid()}))
     return file
+
+
+def already_up(folder: Path) -> tuple[str, int] | None:
+    """The URL and process of a `heddle up` that runs in this folder, if one does."""
+    try:
+        told = json.loads((folder / SERVER_FILE).read_text())
+        os.kill(told["pid"], 0)
+    except (OSError, ValueError, KeyError):
+        return None
+    return told["url"], told["pid"]

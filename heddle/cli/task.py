@@ -7,24 +7,20 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from nats.aio.client import Client
 from rich.markup import escape
 
 from heddle import subjects
 from heddle.broker.connect import connected
 from heddle.cli.options import Output, OutputFormat, Server, Timeout, server_url
-from heddle.cli.output import Exit, aside, console, fail, print_json, run, seconds
-from heddle.control.fleet import workers
+from heddle.cli.output import Exit, console, fail, print_json, run, seconds
+from heddle.cli.unserved import NOTICE_AFTER, say_if_unserved
 from heddle.control.tasks import Ended, Waiting, new_task, submit_message, task_followed, task_message_id
 from heddle.messages import PRIORITIES, TaskMessage, TaskResult, is_name
 from heddle.telemetry.observer import Observer
 
-NOTICE_AFTER = 2.0
-"""Seconds until we look whether anybody serves the type."""
-
 
 def task(
-    worker_type: Annotated[str, typer.Argument(help="Which macro.", show_default=False)],
+    worker_type: Annotated[str, typer.Argument(metavar="WORKER_TYPE", help="Which macro.", show_default=False)],
     payload: Annotated[str, typer.Option("--payload", "-p", help="The input as JSON; @FILE reads a file.")] = "{}",
     tier: Annotated[str | None, typer.Option("--tier", help="Where to run it, unless the rules say otherwise.")] = None,
     priority: Annotated[str, typer.Option("--priority", help="low, normal, high or critical.")] = "normal",
@@ -76,28 +72,9 @@ async def _submit(message: TaskMessage, server: str | None, output: OutputFormat
                     break
                 case Waiting(waited) if waited > NOTICE_AFTER and not noticed:
                     noticed = True
-                    await say_if_unserved(client, [(message.worker_type, None)])
-    raise _timed_out(message, timeout or 0, output)
-
-
-def _timed_out(message: TaskMessage, timeout: float, output: OutputFormat) -> typer.Exit:
+                    await say_if_unserved(client, [message.worker_type])
     told = f"no outcome of task {message.task_id} within {timeout:g} s; it lives on. See where it is: heddle status"
-    if output is OutputFormat.JSON:
-        print_json({"error": told, "task_id": message.task_id, "exit_code": int(Exit.TIMED_OUT)})
-    return fail(told, Exit.TIMED_OUT)
-
-
-async def say_if_unserved(client: Client, wanted: list[tuple[str, str | None]]) -> None:
-    """Say which worker types nobody serves, with the command that starts a worker."""
-    cards = await workers(client)
-    for worker_type, tier in dict.fromkeys(wanted):
-        if not any(card.serves(worker_type, tier) for card in cards):
-            where = f" on tier {tier}" if tier else ""
-            tiers = f" --tiers {tier}" if tier else ""
-            aside().print(
-                f"[yellow]no worker serves {escape(worker_type)}{where} yet[/]; start one: [bold]heddle run worker --types {worker_type}{tiers}[/]"
-                " (still waiting)"
-            )
+    raise fail(told, Exit.TIMED_OUT, output, task_id=message.task_id)
 
 
 def print_result(result: TaskResult, output: OutputFormat) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
@@ -12,27 +13,36 @@ from rich.markup import escape
 from watchfiles import awatch
 
 from heddle import events
-from heddle.cli.options import LogLevel, Macros, RulesFile, macro_sources, rules_path
-from heddle.cli.output import aside, console, run, until_stopped
+from heddle.broker.periodic import every
+from heddle.cli.options import Level, LogLevel, Macros, RulesFile, macro_sources, rules_path
+from heddle.cli.output import Exit, aside, console, fail, run, until_stopped
 from heddle.cli.roles import missing_rules, read_rules
-from heddle.cli.system import System, system, write_server_file
-from heddle.errors import HeddleError
+from heddle.cli.system import System, already_up, system, write_server_file
+from heddle.errors import HeddleError, ServerError
 from heddle.macros.loading import load
 from heddle.planner import make_planner
 from heddle.router.rules import uncovered
 from heddle.settings import load_settings
 
 STORE = Path(".heddle/store")
+_GIVE_UP = 5
+"""Seconds without the embedded server until it is taken for dead."""
 
 
 def up(
     port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Where the embedded server listens, on 127.0.0.1.")] = 4222,
     rules: RulesFile = None,
     macros: Macros = None,
-    log_level: LogLevel = "info",
+    log_level: LogLevel = Level.INFO,
 ) -> None:
     """Run everything here: server, router, orchestrator, worker. Rules and macros are read again on save."""
     path, sources = rules_path(rules), macro_sources(macros)
+
+    if (there := already_up(Path.cwd())) is not None:
+        raise fail(
+            f"heddle is already up in this folder, at {there[0]} (process {there[1]}); end it first, or go to another folder",
+            Exit.INCOMPLETE,
+        )
 
     async def work() -> None:
         settings = load_settings()
@@ -42,7 +52,8 @@ def up(
             watcher = asyncio.create_task(_watch(running, path, sources))
             try:
                 _greet(running, path)
-                await until_stopped()
+                async with every(1.0, lambda: _mind_worker(running)):
+                    await _until_over(running)
                 aside().print("stopping …")
             finally:
                 file.unlink(missing_ok=True)
@@ -61,7 +72,34 @@ def _greet(running: System, rules: Path) -> None:
     for line in missing_rules(uncovered(running.router.rules, planner.registry.macros), rules):
         aside().print(f"[yellow]missing:[/] {escape(line)}")
     example = next((goal for macro in planner.registry.newest() for goal, _ in macro.examples), "what you want")
-    out.print(f'\nin another terminal:\n  heddle goal "{escape(example)}"\n  heddle status\n  heddle dead list\n\nCtrl-C stops it.')
+    out.print(
+        f"\nin another terminal:\n  heddle goal {escape(shlex.quote(example))}\n  heddle status\n  heddle dead list\n\nCtrl-C stops it."
+    )
+
+
+async def _mind_worker(running: System) -> None:
+    """Start the worker again if it died; the tasks that it held come back by themselves."""
+    if running.worker.child is not None and not running.worker.alive:
+        running.ground.observer.see(
+            events.WORKER_DIED, "the worker process died; starting another", code=running.worker.child.process.returncode
+        )
+        await running.worker.restart()
+
+
+async def _until_over(running: System) -> None:
+    """Wait for Ctrl-C, or for the end of the embedded server, without which there is nothing to be up.
+
+    Raises:
+        ServerError: the server ended.
+    """
+    stopped = asyncio.create_task(until_stopped())
+    away = 0
+    while not stopped.done():
+        await asyncio.wait({stopped}, timeout=1.0)
+        away = 0 if running.ground.client.is_connected else away + 1
+        if away >= _GIVE_UP:
+            stopped.cancel()
+            raise ServerError(f"the embedded nats-server ended; the end of {running.server.log} may say why. Start again with `heddle up`")
 
 
 async def _watch(running: System, rules: Path, macros: list[str]) -> None:
@@ -72,7 +110,7 @@ async def _watch(running: System, rules: Path, macros: list[str]) -> None:
         if rules_changed:
             _reload_rules(running, rules)
         if macros_changed:
-            await _reload_macros(running, macros)
+            await _reload_macros(running, macros, rules)
 
 
 def _folders(macros: list[str]) -> list[Path]:
@@ -94,7 +132,7 @@ def _reload_rules(running: System, path: Path) -> None:
         running.ground.observer.see(events.RULES_REFUSED, "the rules were refused; the good ones stay in force", problems=str(error))
 
 
-async def _reload_macros(running: System, macros: list[str]) -> None:
+async def _reload_macros(running: System, macros: list[str], rules: Path) -> None:
     old = running.orchestrator.planner
     try:
         registry = load(macros)
@@ -103,4 +141,6 @@ async def _reload_macros(running: System, macros: list[str]) -> None:
         running.ground.observer.see(events.MACROS_REFUSED, "the macros were refused; the good ones stay in use", problem=str(error))
         return
     running.ground.observer.see(events.MACROS_LOADED, "macros were read again", macros=sorted(registry.macros))
+    for line in missing_rules(uncovered(running.router.rules, registry.macros), rules):
+        aside().print(f"[yellow]missing:[/] {escape(line)}")
     await running.worker.restart()

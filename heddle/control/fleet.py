@@ -79,7 +79,6 @@ async def status(client: Client) -> Status:
     Raises:
         BrokerError: JetStream does not answer.
     """
-    backlog = await _subjects_of(client, subjects.TASKS)
     dead: Counter[str] = Counter()
     for subject, count in (await _subjects_of(client, subjects.DEAD)).items():
         dead[subject.split(".")[2]] += count
@@ -87,11 +86,17 @@ async def status(client: Client) -> Status:
         server=client.connected_url.netloc if client.connected_url else "",
         goals_waiting=await _messages(client, subjects.GOALS),
         tasks_waiting=await _messages(client, subjects.INCOMING),
-        backlog={(parts[2], parts[3]): count for subject, count in backlog.items() if len(parts := subject.split(".")) == 4},
+        backlog=await backlog(client),
         outcomes=await _messages(client, subjects.OUTCOMES),
         dead=dict(sorted(dead.items())),
         workers=await workers(client),
     )
+
+
+async def backlog(client: Client) -> dict[tuple[str, str], int]:
+    """Routed tasks that no worker has finished, by (worker type, tier)."""
+    held = await _subjects_of(client, subjects.TASKS)
+    return {(parts[2], parts[3]): count for subject, count in held.items() if len(parts := subject.split(".")) == 4}
 
 
 async def _messages(client: Client, stream: str) -> int:

@@ -95,6 +95,11 @@ async def _goal_steps(client: Client, subscription: Subscription, goal_id: str, 
             yield TaskEnded(result)
 
 
+async def goal_outcome_of(client: Client, goal_id: str, generation: int = 0) -> TaskResult | None:
+    """How a goal ended; None if it has not ended (yet)."""
+    return await look(client, subjects.goal_outcome(goal_id, generation))
+
+
 async def goal_state_of(client: Client, goal_id: str, generation: int = 0) -> GoalState | None:
     """What is kept of a goal; None if it has no plan (yet)."""
     try:

@@ -183,7 +183,7 @@ class _Reader:
         path = f"tiers.{name}"
         parts = self.mapping(node, path, ("rate", "burst", "max_wait", "scope", "reserve"))
         rate = self.value(parts, "rate", path, parse_rate, None)
-        if rate is None and "burst" in parts:
+        if "burst" in parts and "rate" not in parts:
             self.problem(parts["burst"], f"{path}.burst", "a burst needs a `rate`")
         burst = self.value(parts, "burst", path, _positive_int, max(1, int(rate or 1)))
         scope = self.word(parts.get("scope"), f"{path}.scope", ("replica", "cluster")) or "replica"

@@ -1,0 +1,136 @@
+"""`heddle goals …`: look at goals, and follow one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+import typer
+from nats.aio.client import Client
+from rich.markup import escape
+
+from heddle.broker.connect import connected
+from heddle.cli.options import Output, OutputFormat, Server, Timeout, server_url
+from heddle.cli.output import Exit, aside, console, counted, fail, print_json, print_table, run, seconds
+from heddle.cli.unserved import NOTICE_AFTER, say_if_unserved
+from heddle.control.goals import GoalEnded, GoalStep, Planned, TaskEnded, goal_followed, goal_outcome_of, goal_state_of
+from heddle.control.tasks import Waiting
+from heddle.goals import GoalState
+from heddle.messages import TaskResult, is_token
+from heddle.telemetry.observer import Observer
+
+app = typer.Typer(no_args_is_help=True, help="Look at goals, and follow one.")
+
+
+@app.callback()
+def _goals() -> None:
+    """Look at goals, and follow one."""
+
+
+@app.command("show")
+def show(
+    goal_id: Annotated[str, typer.Argument(metavar="ID", help="As `heddle goal` printed it.", show_default=False)],
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Wait for its end.")] = False,
+    generation: Annotated[int, typer.Option("--generation", min=0, help="Which generation; a replay raises it.")] = 0,
+    timeout: Timeout = "60s",
+    server: Server = None,
+    output: Output = OutputFormat.TEXT,
+) -> None:
+    """Show a goal: its record if it has ended, else its plan."""
+    if not is_token(goal_id):
+        raise typer.BadParameter(f"{goal_id!r} cannot be a goal's id")
+    patience = seconds(timeout)
+
+    async def work() -> TaskResult | GoalState | None:
+        async with connected(server_url(server), "cli", Observer()) as client:
+            if follow:
+                async with goal_followed(client, goal_id, generation) as steps:
+                    return await follow_goal(client, steps, goal_id, patience, output)
+            return await goal_outcome_of(client, goal_id, generation) or await goal_state_of(client, goal_id, generation)
+
+    match run(work(), output):
+        case TaskResult() as result:
+            show_goal(result, output)
+        case GoalState() as state:
+            _show_plan(state, output)
+        case _:
+            raise fail(
+                f"nothing is known of a goal {goal_id}: it waits for an orchestrator, is long over, or never was", Exit.INCOMPLETE, output
+            )
+
+
+async def follow_goal(client: Client, steps: AsyncIterator[GoalStep], goal_id: str, timeout: float, output: OutputFormat) -> TaskResult:
+    """Follow a goal to its end, telling what happens on standard error.
+
+    Raises:
+        typer.Exit: it has not ended in time; the message says how to follow it further.
+    """
+    state: GoalState | None = None
+    ended: set[str] = set()
+    noticed = False
+    async for step in steps:
+        match step:
+            case GoalEnded(result):
+                return result
+            case Planned(planned):
+                state = planned
+                _tell_plan(state, output)
+            case TaskEnded(result):
+                ended.add(result.task_id)
+                if output is OutputFormat.TEXT:
+                    aside().print(f"  {escape(result.task_id)} {escape(result.worker_type)}: {escape(result.error or result.status)}")
+            case Waiting(waited) if waited > timeout:
+                break
+            case Waiting(waited) if waited > NOTICE_AFTER and not noticed:
+                noticed = True
+                if state is None:
+                    aside().print("[yellow]no plan yet[/]: the goal waits for an orchestrator and its model (still waiting)")
+                else:
+                    await say_if_unserved(client, [task.worker_type for task in state.tasks if task.task_id not in ended])
+    told = f"goal {goal_id} has not ended within {timeout:g} s; it lives on. Follow it further: heddle goals show {goal_id} --follow"
+    raise fail(told, Exit.TIMED_OUT, output, goal_id=goal_id)
+
+
+def _tell_plan(state: GoalState, output: OutputFormat) -> None:
+    if output is OutputFormat.TEXT:
+        aside().print(f"goal {state.goal_id}, planned by [bold]{escape(state.planned_by)}[/]: {counted(len(state.tasks), 'task')}")
+        if state.note:
+            aside().print(f"  [dim]{escape(state.note)}[/]")
+
+
+def _show_plan(state: GoalState, output: OutputFormat) -> None:
+    if output is OutputFormat.JSON:
+        print_json(json.loads(state.model_dump_json(exclude_none=True)))
+        return
+    _tell_plan(state, output)
+    print_table(
+        ("task", "macro", "tier", "payload"), [(t.task_id, t.worker_type, t.model_tier, json.dumps(t.payload)) for t in state.tasks]
+    )
+    console().print(f"it has not ended; follow it: heddle goals show {state.goal_id} --follow")
+
+
+def show_goal(result: TaskResult, output: OutputFormat) -> None:
+    """Print a goal's record.
+
+    Raises:
+        typer.Exit: the goal did not complete.
+    """
+    record = result.output if isinstance(result.output, dict) else {}
+    if output is OutputFormat.JSON:
+        print_json(record or result.model_dump(mode="json", exclude_none=True))
+    elif record.get("tasks"):
+        rows = [(t["task_id"], t["worker_type"], t["tier"], t["status"], t["hops_ms"]["done"], brief(t)) for t in record["tasks"]]
+        print_table(("task", "macro", "tier", "status", "ms", "output"), rows)
+        console().print(f"goal {escape(result.task_id)}: [bold]{record['status']}[/] in {record['total_ms']} ms")
+        console().print(f"[dim]whole outputs: heddle goals show {escape(result.task_id)} -o json[/]")
+    if result.status != "completed":
+        raise fail(f"goal {result.task_id}: {result.error or 'did not complete'}", Exit.INCOMPLETE)
+
+
+def brief(task: dict[str, Any], width: int = 70) -> str:
+    """A task's output, or the code of its error, in a few words."""
+    if task["error"]:
+        return str(task["error"]).partition(":")[0]
+    text = json.dumps(task["output"], ensure_ascii=False)
+    return text if len(text) <= width else f"{text[: width - 1]}…"
