@@ -37,7 +37,7 @@ prove: $(DEV) ## the tests that take minutes
 bench: $(BENCHMARKS) ## every benchmark; `make bench-NAME` runs benchmarks/NAME.py
 
 $(BENCHMARKS): bench-%: $(RUNTIME)
-	@$(BIN)/python benchmarks/$*.py $(ARGS)
+	@$(BIN)/python -m benchmarks.$* $(ARGS)
 
 format: $(DEV) ## fix what the linter can fix, then format
 	$(BIN)/ruff check --fix

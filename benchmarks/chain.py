@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import statistics
 
-from _run import middle, rate
+from benchmarks._run import middle, rate
 
 CONTESTANTS = {
     "bare pipeline (producer, worker)": (["bare worker"], "heddle.tasks.noop.local"),

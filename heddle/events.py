@@ -20,6 +20,8 @@ class Event(NamedTuple):
 
 
 TASKS_ROUTED = Event("heddle_tasks_routed", "Tasks dispatched to a worker type and tier.", ("worker_type", "tier"))
+TASKS_DEFERRED = Event("heddle_tasks_deferred", "Times that a task was given a place to wait for a token.", ("tier", "priority"))
+PLACES_SWEPT = Event("heddle_places_swept", "Waiting tasks that were overdue and let up by hand.", (), "warning")
 TASKS_ENDED_BY_ROUTER = Event("heddle_tasks_refused", "Tasks that the router ended with a dead letter.", ("code",))
 TASKS_COMPLETED = Event("heddle_tasks_completed", "Tasks that a worker completed.", ("worker_type", "tier"))
 TASKS_FAILED = Event("heddle_tasks_failed", "Tasks that a worker ended with a dead letter.", ("worker_type", "code"))

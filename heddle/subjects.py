@@ -29,6 +29,8 @@ TIERS_KEY: Final = "tiers"
 """Where HEDDLE_META holds the names of the declared tiers, separated by blanks."""
 
 ROUTER_DURABLE: Final = "heddle-router"
+DUE_DURABLE: Final = "heddle-router-due"
+DUE: Final = "heddle.due.>"
 ORCHESTRATOR_DURABLE: Final = "heddle-orchestrator"
 FOLLOWER_DURABLE: Final = "heddle-goal-follower"
 
@@ -42,6 +44,21 @@ LOOSE_PARENT: Final = "default"
 def routed(worker_type: str, tier: str) -> str:
     """Where a routed task waits for its worker."""
     return f"heddle.tasks.{worker_type}.{tier}"
+
+
+def deferred(tier: str, priority: str, message: str) -> str:
+    """The place of a waiting task; `message` names the message that it was made from, so that no two share a place."""
+    return f"heddle.defer.{tier}.{priority}.{message}"
+
+
+def due(tier: str, priority: str) -> str:
+    """Where a waiting task comes up."""
+    return f"heddle.due.{tier}.{priority}"
+
+
+def due_of(place: str) -> str:
+    """Where the task in a place `heddle.defer.<tier>.<priority>.<message>` comes up."""
+    return ".".join(["heddle", "due", *place.split(".")[2:4]])
 
 
 def worker_durable(worker_type: str, tier: str) -> str:

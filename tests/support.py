@@ -22,8 +22,8 @@ from heddle.macros.loading import AnyMacro, Registry, collect
 from heddle.messages import DeadLetter, TaskMessage, TaskResult, decode
 from heddle.orchestrator import Orchestrator, orchestrating
 from heddle.planner import make_planner
+from heddle.router.reading import parse_rules
 from heddle.router.router import Router, routing
-from heddle.router.rules import parse_rules
 from heddle.settings import OrchestratorSettings, RouterSettings, Settings, StreamSettings, WorkerSettings
 from heddle.telemetry.observer import Observer
 from heddle.worker.worker import Worker, working
@@ -133,9 +133,8 @@ class Ground:
             yield
 
     async def publish(self, subject: str, body: bytes | dict[str, Any]) -> None:
-        """A plain core publish, as `nats pub` makes it."""
-        await self.client.publish(subject, body if isinstance(body, bytes) else json.dumps(body).encode())
-        await self.client.flush()
+        """A publish without headers, as `nats req` makes it: it is stored when this returns."""
+        await self.client.request(subject, body if isinstance(body, bytes) else json.dumps(body).encode(), timeout=5)
 
     async def letters(self, count: int = 1) -> list[DeadLetter]:
         """The dead letters, once there are `count` of them."""

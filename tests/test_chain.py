@@ -49,14 +49,14 @@ async def test_a_result_tells_its_tier_and_its_hops_in_order(ground: Ground) -> 
 
 async def test_a_plain_core_publish_of_a_task_without_id_or_headers_works(ground: Ground) -> None:
     async with ground.all_roles():
-        await ground.publish("heddle.tasks.incoming", {"worker_type": "echo", "payload": {"word": "plain"}})
+        await ground.client.publish("heddle.tasks.incoming", b'{"worker_type": "echo", "payload": {"word": "plain"}}')
         (result,) = await ground.outcomes()
     assert (result.status, result.output) == ("completed", {"word": "plain"})
 
 
 async def test_a_plain_core_publish_of_a_goal_works(ground: Ground) -> None:
     async with ground.all_roles():
-        await ground.publish("heddle.goals.incoming", {"instruction": "echo hello"})
+        await ground.client.publish("heddle.goals.incoming", b'{"instruction": "echo hello"}')
         (final,) = await ground.outcomes(under="heddle.outcomes.goal.>")
     assert (final.status, final.worker_type, final.output["status"]) == ("completed", "orchestrator", "completed")
 

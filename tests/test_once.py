@@ -63,7 +63,7 @@ def _lose_acks(worker: Worker, lost: asyncio.Event) -> None:
         worker.intake.held = 0
         lost.set()
 
-    worker.intake.ack = lose  # type: ignore[method-assign]
+    worker.intake.ack = lose  # type: ignore[method-assign, assignment]
 
 
 async def test_a_router_that_dies_between_dispatch_and_ack_dispatches_once(ground: Ground) -> None:
@@ -82,7 +82,7 @@ def _lose_router_acks(router: Router, lost: asyncio.Event) -> None:
         router.intake.held = 0
         lost.set()
 
-    router.intake.ack = lose  # type: ignore[method-assign]
+    router.intake.ack = lose  # type: ignore[method-assign, assignment]
 
 
 async def test_a_failed_outcome_without_its_letter_gets_it_on_redelivery(ground: Ground) -> None:

@@ -193,6 +193,7 @@ class Stored(NamedTuple):
     sequence: int
     subject: str
     body: bytes
+    headers: dict[str, str]
 
 
 async def stored_from(client: Client, stream: str, sequence: int, subject_filter: str, count: int) -> list[Stored]:
@@ -214,7 +215,7 @@ async def stored_from(client: Client, stream: str, sequence: int, subject_filter
                 if status in {"204", "404"}:
                     return found
                 raise BrokerError(f"cannot read {stream}: {status} {headers.get('Description', '')}")
-            found.append(Stored(int(headers["Nats-Sequence"]), headers["Nats-Subject"], message.data))
+            found.append(Stored(int(headers["Nats-Sequence"]), headers["Nats-Subject"], message.data, headers))
     except (nats.errors.Error, TimeoutError) as error:
         raise BrokerError(f"cannot read {stream}: {type(error).__name__}") from None
     finally:

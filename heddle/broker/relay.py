@@ -46,9 +46,10 @@ class Delivery:
         stream, sequence: where it is stored.
         delivered: 1 on its first delivery.
         stored: seconds since the epoch at which the stream stored it.
+        since: since when the task in it waits for a token, seconds since the epoch; None if it does not. The router's note.
     """
 
-    __slots__ = ("body", "delivered", "headers", "reply", "sequence", "source", "stored", "stream", "subject")
+    __slots__ = ("body", "delivered", "headers", "reply", "sequence", "since", "source", "stored", "stream", "subject")
 
     def __init__(self, message: Msg, source: Source) -> None:
         self.body: bytes = message.data
@@ -57,12 +58,18 @@ class Delivery:
         self.reply: str = message.reply
         self.source = source
         self.stream = source.stream
+        self.since: float | None = None
         # $JS.ACK[.<domain>.<account>].<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<time>.<pending>[.<token>]
         parts = self.reply.split(".")
         first = 4 if len(parts) < 11 else 6
         self.delivered = int(parts[first])
         self.sequence = int(parts[first + 1])
         self.stored = int(parts[first + 3]) / 1e9
+
+
+def passed_on(headers: Headers) -> Headers:
+    """The headers that a relay passes on: a sender's, and not those of the server or of heddle."""
+    return {key: value for key, value in headers.items() if not key.lower().startswith(("nats-", "heddle-"))}
 
 
 OnDelivery = Callable[[Delivery], Awaitable[None]]

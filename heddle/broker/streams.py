@@ -40,6 +40,7 @@ def stream_configs(settings: StreamSettings) -> list[Config]:
             "retention": "workqueue",
             "discard": "old",
             "allow_msg_schedules": True,
+            "allow_direct": True,
         },
         {
             "name": subjects.TASKS,

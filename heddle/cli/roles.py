@@ -19,7 +19,8 @@ from heddle.llm.model import Model
 from heddle.llm.ollama import ollama_model
 from heddle.macros.loading import Registry
 from heddle.planner import Planner, make_planner
-from heddle.router.rules import Rules, parse_rules
+from heddle.router.reading import parse_rules
+from heddle.router.rules import Rules
 from heddle.settings import Settings
 from heddle.telemetry.metrics import metrics_server
 from heddle.telemetry.observer import Observer, logger

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import os
 import socket
@@ -19,7 +20,8 @@ from heddle.llm.model import Answer
 from heddle.planning.prompt import Prompt
 from heddle.settings import Settings
 
-DEFAULT_HOST: Final = "http://127.0.0.1:11434"
+_PORTS: Final = {"": 11434, "http": 80, "https": 443}
+_THIS_MACHINE: Final = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # read, not bound
 _CONNECT_TIMEOUT: Final = 3.0
 _SEED: Final = 7
 
@@ -43,20 +45,21 @@ class OllamaModel:
             ModelError: the answer was cut off, came too late, or is not one.
         """
         try:
-            response = await self.client.chat(
-                model=self.name,
-                messages=[{"role": "system", "content": prompt.system}, {"role": "user", "content": prompt.user}],
-                format=prompt.schema,
-                options={"temperature": 0, "seed": _SEED, "num_ctx": self.num_ctx, "num_predict": self.num_predict},
-                keep_alive="30m",
-            )
+            async with asyncio.timeout(self.timeout):
+                response = await self.client.chat(
+                    model=self.name,
+                    messages=[{"role": "system", "content": prompt.system}, {"role": "user", "content": prompt.user}],
+                    format=prompt.schema,
+                    options={"temperature": 0, "seed": _SEED, "num_ctx": self.num_ctx, "num_predict": self.num_predict},
+                    keep_alive="30m",
+                )
         except (ConnectionError, httpx.ConnectError, httpx.ConnectTimeout):
             raise ModelUnavailable(f"no model server answers at {self.host}", self.remedy) from None
         except ollama.ResponseError as error:
             raise self._refused(error) from None
-        except httpx.TimeoutException:
+        except TimeoutError:
             raise ModelError(f"{self.name} at {self.host} did not answer within {self.timeout:g} s (planner.timeout)") from None
-        except (httpx.HTTPError, ValueError) as error:
+        except (httpx.HTTPError, ValueError, TypeError, AttributeError) as error:  # the client trips over JSON that is not an object
             raise ModelError(f"the answer of {self.host} cannot be read: {error or type(error).__name__}") from None  # type: ignore[truthy-bool]  # its text may be empty
         text = response.message.content or ""
         if response.done_reason == "length":
@@ -75,6 +78,8 @@ class OllamaModel:
             return ModelUnavailable(f"{self.host} has no model {self.name}", f"ollama pull {self.name}")
         if error.status_code in {httpx.codes.SERVICE_UNAVAILABLE, httpx.codes.BAD_GATEWAY, httpx.codes.TOO_MANY_REQUESTS}:
             return ModelUnavailable(f"{self.host} is overloaded ({error.status_code}: {error.error})", "wait, or give it less to do")
+        if httpx.codes.is_redirect(error.status_code):
+            return ModelError(f"{self.host} redirects elsewhere ({error.status_code}); name the model server itself in OLLAMA_HOST")
         return ModelError(f"{self.host} refused ({error.status_code}: {error.error})")
 
 
@@ -83,13 +88,18 @@ async def ollama_model(settings: Settings) -> AsyncIterator[OllamaModel]:
     """The planner's model on the server that OLLAMA_HOST names.
 
     Raises:
-        SettingsError: `egress: none` forbids that server.
+        SettingsError: OLLAMA_HOST is not an address, or `egress: none` forbids that server.
     """
     host = _url(os.environ.get("OLLAMA_HOST", ""))
-    if settings.egress == "none" and not is_private(host):
+    private = await asyncio.to_thread(is_private, host)
+    if settings.egress == "none" and not private:
         raise SettingsError(f"egress is none, and {host} (OLLAMA_HOST) is neither loopback nor private")
-    timeout = httpx.Timeout(settings.planner.timeout, connect=_CONNECT_TIMEOUT)
-    client = ollama.AsyncClient(host=host, timeout=timeout)
+    client = ollama.AsyncClient(
+        host=host,
+        timeout=httpx.Timeout(None, connect=_CONNECT_TIMEOUT),  # the whole call's is in `complete`: httpx's begins anew with every byte
+        follow_redirects=False,  # what a server answers must not send the goal to another
+        transport=httpx.AsyncHTTPTransport() if private else None,  # with one given, the environment's proxies are left alone
+    )
     try:
         yield OllamaModel(
             client, settings.planner.model, host, settings.planner.timeout, settings.planner.num_ctx, settings.planner.num_predict
@@ -99,14 +109,27 @@ async def ollama_model(settings: Settings) -> AsyncIterator[OllamaModel]:
 
 
 def _url(host: str) -> str:
-    """OLLAMA_HOST as a URL: it may lack the scheme or the port, and 0.0.0.0 means this machine."""
-    if not host.strip():
-        return DEFAULT_HOST
-    parts = urlsplit(host if "//" in host else f"http://{host}")
-    name = "127.0.0.1" if parts.hostname in {None, "0.0.0.0"} else str(parts.hostname)  # noqa: S104  # read, not bound
-    name = f"[{name}]" if ":" in name else name
-    port = parts.port or (443 if parts.scheme == "https" else 11434)
-    return f"{parts.scheme}://{name}:{port}{parts.path}".rstrip("/")
+    """OLLAMA_HOST as a URL, read as Ollama reads it: scheme, host and port may be missing, and 0.0.0.0 means this machine.
+
+    Raises:
+        SettingsError: it is not an address.
+    """
+    given = host.strip().strip("\"'")
+    scheme, rest = given.split("://", 1) if "://" in given else ("", given)
+    try:
+        parts = urlsplit(f"{scheme or 'http'}://{_bracketed(rest)}")
+        port = parts.port or _PORTS[scheme.lower()]
+        name = parts.hostname or ""
+        return str(httpx.URL(f"{parts.scheme}://{_bracketed(_THIS_MACHINE.get(name, name))}:{port}{parts.path.rstrip('/')}"))
+    except (ValueError, KeyError, httpx.InvalidURL):
+        raise SettingsError(f"OLLAMA_HOST is {host!r}, not HOST, HOST:PORT, http://HOST[:PORT] or https://HOST[:PORT]") from None
+
+
+def _bracketed(name: str) -> str:
+    try:
+        return f"[{ipaddress.IPv6Address(name)}]"
+    except ValueError:
+        return name
 
 
 def is_private(url: str) -> bool:
@@ -114,6 +137,6 @@ def is_private(url: str) -> bool:
     host = urlsplit(url).hostname or ""
     try:
         found = {info[4][0] for info in socket.getaddrinfo(host, None)}
-    except OSError:
+    except (OSError, UnicodeError):
         return False
     return all(ipaddress.ip_address(str(address).split("%", 1)[0]).is_private for address in found)

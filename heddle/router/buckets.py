@@ -6,7 +6,10 @@ tokens and gains `rate` of them per second; a task takes one.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+_ROUNDING: Final = 1e-6
+"""Tokens that may be missing through rounding: a task that comes exactly when its token is due must find it."""
 
 
 class Bucket(NamedTuple):
@@ -34,7 +37,7 @@ def take(bucket: Bucket, rate: float, burst: int, kept: int, now: float) -> Buck
     if now > at:
         level = min(float(burst), level + (now - at) * rate)
         at = now
-    return Bucket(level - 1.0, at) if level >= kept + 1 else None
+    return Bucket(level - 1.0, at) if level >= kept + 1 - _ROUNDING else None
 
 
 def ready_at(bucket: Bucket, rate: float, kept: int) -> float:

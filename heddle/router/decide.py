@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
 
 from heddle.errors import Code
 from heddle.messages import TaskMessage, parse_time
@@ -26,11 +28,15 @@ class Dispatch:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """The task has no token yet; one may be there at `ready_at`, and it may wait until `give_up_at` (seconds since the epoch)."""
+    """The task has no token yet; one may be there at `ready_at`. It waits since `since`, and until `give_up_at` at most.
+
+    All three are seconds since the epoch.
+    """
 
     tier: str
     rule: str
     ready_at: float
+    since: float
     give_up_at: float
 
 
@@ -44,6 +50,8 @@ class Refuse:
     rule: str | None = None
 
 
+_NO_LINES: Final[Mapping[tuple[str, str], float]] = MappingProxyType({})
+
 Decision = Dispatch | Wait | Refuse
 
 
@@ -55,6 +63,7 @@ def decide(
     *,
     size: int = 0,
     waiting_since: float | None = None,
+    lines: Mapping[tuple[str, str], float] = _NO_LINES,
 ) -> Decision:
     """Where a task goes.
 
@@ -65,6 +74,7 @@ def decide(
         now: seconds since the epoch.
         size: bytes of the whole message.
         waiting_since: when the task began to wait for a token, seconds since the epoch; None if it never did.
+        lines: per (tier, priority), when the last of those who wait comes up; whoever is new stands behind them.
     """
     if task.hops > rules.limits.max_hops:
         return Refuse(Code.LOOP, f"came through heddle.tasks.incoming {task.hops} times; limits.max_hops is {rules.limits.max_hops}")
@@ -85,12 +95,13 @@ def decide(
         return Dispatch(name, rule, None)
     kept = tier.kept[task.priority]
     bucket = buckets.get(name) or full(tier.burst, now)
-    left = take(bucket, tier.rate, tier.burst, kept, now)
-    if left is not None:
-        return Dispatch(name, rule, left)
-    return _without_token(
-        tier, rule, refilled(bucket, tier.rate, tier.burst, now), kept, now if waiting_since is None else waiting_since, now
-    )
+    last = lines.get((name, task.priority), 0.0) if waiting_since is None and lines else 0.0
+    if last <= now or refilled(bucket, tier.rate, tier.burst, now).level >= tier.burst:  # what runs over is nobody's
+        left = take(bucket, tier.rate, tier.burst, kept, now)
+        if left is not None:
+            return Dispatch(name, rule, left)
+    since = now if waiting_since is None else waiting_since
+    return _without_token(tier, rule, refilled(bucket, tier.rate, tier.burst, now), kept, since, now, last)
 
 
 def resolve(task: TaskMessage, rules: Rules, entry: WorkerType) -> tuple[str, str]:
@@ -98,13 +109,13 @@ def resolve(task: TaskMessage, rules: Rules, entry: WorkerType) -> tuple[str, st
     if rules.routes:
         for route in rules.candidates(task.worker_type, task.priority, task.model_tier):
             if not route.metadata or route.fits_metadata(task.metadata):
-                return route.tier, f"routes[{route.number}]"
+                return route.tier, route.label
     if entry.tier is not None:
-        return entry.tier, f"worker_types.{entry.name}"
+        return entry.tier, entry.label
     return task.model_tier, "task"
 
 
-def _without_token(tier: Tier, rule: str, bucket: Bucket, kept: int, since: float, now: float) -> Decision:
+def _without_token(tier: Tier, rule: str, bucket: Bucket, kept: int, since: float, now: float, last: float) -> Decision:
     rate = tier.rate or 1.0
     give_up_at = since + tier.max_wait
     if now >= give_up_at:
@@ -117,7 +128,8 @@ def _without_token(tier: Tier, rule: str, bucket: Bucket, kept: int, since: floa
             tier.name,
             rule,
         )
-    return Wait(tier.name, rule, ready_at(bucket, rate, kept), give_up_at)
+    behind = last + 1.0 / rate if last > now else 0.0
+    return Wait(tier.name, rule, max(ready_at(bucket, rate, kept), behind), since, give_up_at)
 
 
 def explain(
@@ -128,9 +140,10 @@ def explain(
     *,
     size: int = 0,
     waiting_since: float | None = None,
+    lines: Mapping[tuple[str, str], float] = _NO_LINES,
 ) -> tuple[Decision, tuple[str, ...]]:
     """The decision, and every step to it in words."""
-    decision = decide(task, rules, buckets, now, size=size, waiting_since=waiting_since)
+    decision = decide(task, rules, buckets, now, size=size, waiting_since=waiting_since, lines=lines)
     return decision, tuple(_steps(task, rules, buckets, now, size, decision))
 
 

@@ -13,15 +13,18 @@ from nats.aio.client import Client
 
 from heddle import deadletters, events, subjects
 from heddle.broker.outcomes import OutcomesFull
-from heddle.broker.relay import Delivery, Headers, Intake, Outbox, Source, looked_after
+from heddle.broker.periodic import every
+from heddle.broker.relay import Delivery, Headers, Intake, Outbox, Source, looked_after, passed_on
 from heddle.broker.streams import Streams, make_consumer
 from heddle.deadletters import Ending
 from heddle.errors import BrokerError, Code, DecodeError, Refused
 from heddle.messages import TaskMessage, decode
 from heddle.router.buckets import Bucket
-from heddle.router.decide import Decision, Dispatch, Refuse, Wait, decide
+from heddle.router.decide import Dispatch, Refuse, Wait, decide
+from heddle.router.places import LEAD, MOST_NEAR, NEAR, Lines, due_at, schedule_headers, waiting_since
 from heddle.router.rules import Rules
-from heddle.router.splice import routed_body
+from heddle.router.splice import routed_body, with_task_id
+from heddle.router.sweep import SWEEP_EVERY, Sweeper
 from heddle.settings import RouterSettings
 from heddle.telemetry.observer import Observer
 
@@ -43,6 +46,8 @@ class Router:
     outbox: Outbox
     clock: Callable[[], float] = time.time
     buckets: dict[str, Bucket] = field(default_factory=dict)
+    lines: Lines = field(default_factory=Lines)
+    _near: int = 0
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def on_task(self, delivery: Delivery) -> None:
@@ -52,21 +57,31 @@ class Router:
         except DecodeError as error:
             self._spawn(delivery, self._end(delivery, self._unreadable(delivery, str(error))))
             return
+        if delivery.stream == subjects.DEFER:
+            delivery.since = waiting_since(delivery.headers)
+            if (due := due_at(delivery.headers)) > self.clock() and self._near < MOST_NEAR:
+                self._spawn(delivery, self._come_up(delivery, task, due))
+                return
+        await self._decide(delivery, task)
+
+    async def _decide(self, delivery: Delivery, task: TaskMessage) -> None:
         now = self.clock()
-        decision = decide(task, self.rules, self.buckets, now, size=len(delivery.body))
+        decision = decide(task, self.rules, self.buckets, now, size=len(delivery.body), waiting_since=delivery.since, lines=self.lines.last)
         match decision:
             case Dispatch(tier=tier, bucket=bucket):
                 if bucket is not None:
                     self.buckets[tier] = bucket
                 await self._dispatch(delivery, task, tier)
-            case Wait() | Refuse():
+            case Wait():
+                await self._wait(delivery, task, decision, now)
+            case Refuse():
                 self._spawn(delivery, self._end(delivery, self._ending(delivery, task, decision, now)))
 
     async def _dispatch(self, delivery: Delivery, task: TaskMessage, tier: str) -> None:
         body = routed_body(delivery.body, task, self._task_id(delivery, task), tier)
         headers: Headers = {"Nats-Msg-Id": self._message_id(delivery, "route")}
         if delivery.headers:
-            headers |= {key: value for key, value in delivery.headers.items() if not key.lower().startswith("nats-")}
+            headers |= passed_on(delivery.headers)
         self.observer.count(events.TASKS_ROUTED, task.worker_type, tier)
         await self.outbox.send(subjects.routed(task.worker_type, tier), body, self._dispatched, delivery, headers)
 
@@ -76,17 +91,59 @@ class Router:
         else:
             self._spawn(delivery, self._backlog_full(delivery, refused))
 
+    async def _wait(self, delivery: Delivery, task: TaskMessage, wait: Wait, now: float) -> None:
+        """Hold the task if its token is near, else give it a place in the broker."""
+        rate = self.rules.tiers[wait.tier].rate or 1.0
+        room = self._near < MOST_NEAR
+        place = self.lines.join(wait, task.priority, rate, now, came_up=delivery.since is not None, room=room)
+        if room and place - now < NEAR:
+            delivery.since = wait.since
+            self._spawn(delivery, self._come_up(delivery, task, place))
+        else:
+            await self._defer(delivery, task, wait, place, now)
+
+    async def _come_up(self, delivery: Delivery, task: TaskMessage, place: float) -> None:
+        """Wait in memory until the token is due, then decide afresh, under the rules of that moment."""
+        self._near += 1
+        try:
+            await asyncio.sleep(place - self.clock())
+        finally:
+            self._near -= 1
+        await self._decide(delivery, task)
+
+    async def _defer(self, delivery: Delivery, task: TaskMessage, wait: Wait, place: float, now: float) -> None:
+        """Write the task's place into the broker, and ack it where it was; not an attempt, and not a hop."""
+        body = with_task_id(delivery.body, task, self._task_id(delivery, task))
+        fires_at = place if place >= wait.give_up_at else max(now, place - LEAD)
+        headers = schedule_headers(subjects.due(wait.tier, task.priority), fires_at, wait.since, place)
+        headers["Nats-Msg-Id"] = self._message_id(delivery, "wait")
+        if delivery.headers:
+            headers = passed_on(delivery.headers) | headers
+        self.observer.count(events.TASKS_DEFERRED, wait.tier, task.priority)
+        source = subjects.source_letter(delivery.stream, self.streams.created[delivery.stream], delivery.sequence)
+        await self.outbox.send(subjects.deferred(wait.tier, task.priority, source), body, self._deferred, delivery, headers)
+
+    async def _deferred(self, delivery: Delivery, refused: Refused | None) -> None:
+        if refused is None:
+            await self.intake.ack(delivery)
+        else:
+            self.observer.see(events.BROKER_TROUBLE, "a place for a waiting task was refused", role="router", error=str(refused))
+            await self.intake.hand_back(delivery, FULL_DELAY)
+
     async def _backlog_full(self, delivery: Delivery, refused: Refused) -> None:
-        """The queue of the type and tier is at its cap: try again later, within the tier's `max_wait`."""
+        """The queue of the type and tier is at its cap: a wait like any other, within the tier's `max_wait`."""
         task = decode(TaskMessage, delivery.body)
         now = self.clock()
-        decision = decide(task, self.rules, {}, now, size=len(delivery.body))
-        tier = self.rules.tiers[decision.tier] if isinstance(decision, Dispatch) else None
-        if tier is not None and now - delivery.stored < tier.max_wait:
-            await self.intake.hand_back(delivery, FULL_DELAY)
-            return
-        refusal = Refuse(Code.BACKLOG_FULL, str(refused), tier.name if tier else None)
-        await self._end(delivery, self._ending(delivery, task, refusal, now))
+        since = now if delivery.since is None else delivery.since
+        decision = decide(task, self.rules, {}, now, size=len(delivery.body), waiting_since=since)
+        match decision:
+            case Dispatch(tier=name, rule=rule) if now < (until := since + self.rules.tiers[name].max_wait):
+                place = min(now + FULL_DELAY, until)
+                await self._defer(delivery, task, Wait(name, rule, place, since, until), place, now)
+            case Dispatch(tier=name):
+                await self._end(delivery, self._ending(delivery, task, Refuse(Code.BACKLOG_FULL, str(refused), name), now))
+            case Wait() | Refuse():
+                await self._decide(delivery, task)
 
     async def _end(self, delivery: Delivery, ending: Ending) -> None:
         try:
@@ -101,18 +158,11 @@ class Router:
             self.observer.count(events.TASKS_ENDED_BY_ROUTER, ending.code.value)
             await self.intake.ack(delivery)
 
-    def _ending(self, delivery: Delivery, task: TaskMessage, decision: Decision, now: float) -> Ending:
-        match decision:
-            case Refuse(code=code, detail=detail, tier=tier):
-                pass
-            case Wait(tier=tier, ready_at=at):
-                code, detail = Code.RATE_LIMITED, f"no token in tier {tier!r}; the next is due in {at - now:.2f} s"
-            case Dispatch(tier=tier):
-                raise AssertionError(f"a task dispatched to {tier!r} does not end here")
+    def _ending(self, delivery: Delivery, task: TaskMessage, refusal: Refuse, now: float) -> Ending:
         task_id = self._task_id(delivery, task)
         return Ending(
-            code=code,
-            detail=detail,
+            code=refusal.code,
+            detail=refusal.detail,
             letter_id=subjects.task_letter(task_id, task.generation),
             subject=subjects.task_outcome(task_id, task.parent_task_id, task.generation),
             at=now,
@@ -122,7 +172,7 @@ class Router:
             parent_task_id=task.parent_task_id,
             generation=task.generation,
             attempt=task.attempt,
-            tier=tier or task.model_tier,
+            tier=refusal.tier or task.model_tier,
             rules=self.rules.digest,
         )
 
@@ -161,12 +211,11 @@ class Router:
 
     def use(self, rules: Rules) -> None:
         """Take other rules into use, from the next task on; a bucket keeps its level where the tier's numbers are the same."""
-        before = self.rules.tiers
-        self.buckets = {
-            name: bucket
-            for name, bucket in self.buckets.items()
-            if name in rules.tiers and (rules.tiers[name].rate, rules.tiers[name].burst) == (before[name].rate, before[name].burst)
-        }
+        changed = frozenset(
+            name for name, tier in self.rules.tiers.items() if name in rules.tiers and not tier.same_numbers(rules.tiers[name])
+        )
+        self.buckets = {name: bucket for name, bucket in self.buckets.items() if name in rules.tiers and name not in changed}
+        self.lines.keep_only(rules, changed)
         self.rules = rules
         self.observer.see(events.RULES_LOADED, "rules are in force", digest=rules.digest)
 
@@ -192,21 +241,26 @@ async def routing(
     intake = Intake(client, settings.window, on_delivery, observer)
     router = Router(client, streams, rules, observer, replica, intake, outbox)
 
-    async def make() -> None:
-        await make_consumer(
-            client,
-            subjects.INCOMING,
-            subjects.ROUTER_DURABLE,
-            filter_subject=subjects.TASKS_INCOMING,
-            ack_wait=settings.ack_wait,
-            max_ack_pending=_REPLICAS * settings.window,
-        )
+    def source(stream: str, durable: str, filter_subject: str) -> Source:
+        async def make() -> None:
+            await make_consumer(
+                client,
+                stream,
+                durable,
+                filter_subject=filter_subject,
+                ack_wait=settings.ack_wait,
+                max_ack_pending=_REPLICAS * settings.window,
+            )
+
+        return Source(stream, durable, make)
 
     await publish_tiers(client, rules)
-    await intake.add(Source(subjects.INCOMING, subjects.ROUTER_DURABLE, make))
+    await intake.add(source(subjects.DEFER, subjects.DUE_DURABLE, subjects.DUE))  # whoever waited comes before whoever is new
+    await intake.add(source(subjects.INCOMING, subjects.ROUTER_DURABLE, subjects.TASKS_INCOMING))
     observer.see(events.ROLE_STARTED, "routing", role="router", replica=replica, rules=rules.digest)
     try:
-        async with looked_after(intake, outbox):
+        sweeper = Sweeper(client, outbox, observer, router.clock)
+        async with looked_after(intake, outbox), every(SWEEP_EVERY, sweeper.round, at_once=True):
             yield router
             await router.drain(settings.ack_wait)
     finally:

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
-from git_repository import GitRepository
+from tests.workflows.git_repository import GitRepository
 
 from workflows import local_git
 from workflows.forge import Change, FileChange, ForgeBusy, ForgeError, UnknownRef, UnknownRepository

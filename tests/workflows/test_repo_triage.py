@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from git_repository import GitRepository
+from tests.workflows.git_repository import GitRepository
 
 from heddle.macros.failures import Again, End, judge
 from workflows.forge import ForgeBusy, UnknownRepository

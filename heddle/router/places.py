@@ -1,0 +1,96 @@
+"""Places of tasks that wait for a token: when they come up, and how a place is written down in the broker.
+
+A waiting task is a schedule in HEDDLE_DEFER. Per tier and priority there is a line: each task that joins it comes up one token
+later than the one before, so that a hundred thousand of them come up one by one and not all at once. A task whose token is
+near is held in memory instead, because schedules tick every 250 ms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Final
+
+from heddle.router.decide import Wait
+from heddle.router.rules import Rules
+
+NEAR: Final = 0.5
+"""Seconds up to which a wait is held in memory."""
+MOST_NEAR: Final = 256
+"""Tasks that are held in memory at the same time."""
+LEAD: Final = 0.3
+"""Seconds that a schedule is set before its token is due: a tick and a little more."""
+
+OVERDUE_AFTER: Final = 5.0
+"""Seconds after its time at which a place is taken for left behind; schedules may be a few seconds late under load."""
+
+SINCE: Final = "Heddle-Waiting-Since"
+PLACE: Final = "Heddle-Place"
+
+Key = tuple[str, str]
+
+
+@dataclass(slots=True)
+class Lines:
+    """The lines of one replica; forgotten at a restart, when whoever comes up just tries its luck.
+
+    Attributes:
+        last: per (tier, priority), when the last who joined the line comes up, seconds since the epoch.
+        near: the same for those who came up, found no token, and are held until the next.
+    """
+
+    last: dict[Key, float] = field(default_factory=dict)
+    near: dict[Key, float] = field(default_factory=dict)
+
+    def join(self, wait: Wait, priority: str, rate: float, now: float, *, came_up: bool, room: bool) -> float:
+        """When the task comes up, in seconds since the epoch; never later than it gives up.
+
+        Args:
+            wait: the decision.
+            priority: the task's.
+            rate: the tier's tokens per second.
+            now: seconds since the epoch.
+            came_up: did it wait already, and found no token when it came up?
+            room: is there room in memory?
+        """
+        key = wait.tier, priority
+        at = wait.ready_at
+        if came_up:
+            at = max(at, self.near.get(key, 0.0) + 1.0 / rate)
+            if room and at - now < NEAR:
+                self.near[key] = at
+                return min(at, wait.give_up_at)
+            at = max(at, self.last.get(key, 0.0) + 1.0 / rate)
+        if at < wait.give_up_at:
+            self.last[key] = at
+        return min(at, wait.give_up_at)
+
+    def keep_only(self, rules: Rules, changed: frozenset[str]) -> None:
+        """After a reload: forget the lines of tiers that are gone or whose numbers changed."""
+        for lines in (self.last, self.near):
+            for key in [key for key in lines if key[0] not in rules.tiers or key[0] in changed]:
+                del lines[key]
+
+
+def schedule_headers(target: str, fires_at: float, since: float, place: float) -> dict[str, str]:
+    """The headers of a place: when it fires and where to, since when the task waits, and when its token is due."""
+    moment = datetime.fromtimestamp(fires_at, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return {"Nats-Schedule": f"@at {moment}", "Nats-Schedule-Target": target, SINCE: f"{since:.6f}", PLACE: f"{place:.6f}"}
+
+
+def waiting_since(headers: Mapping[str, str] | None) -> float | None:
+    """Since when a task that came up has waited; None if its headers do not say."""
+    return _seconds(headers, SINCE)
+
+
+def due_at(headers: Mapping[str, str] | None) -> float:
+    """When the token of a task that came up is due; 0 if its headers do not say."""
+    return _seconds(headers, PLACE) or 0.0
+
+
+def _seconds(headers: Mapping[str, str] | None, name: str) -> float | None:
+    try:
+        return float((headers or {})[name])
+    except (KeyError, ValueError):
+        return None

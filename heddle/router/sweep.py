@@ -1,0 +1,46 @@
+"""Sweeps places that are overdue: a schedule that fell due while the store was full fires only after a restart of the server."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import nats.errors
+from nats.aio.client import Client
+
+from heddle import events, subjects
+from heddle.broker.connect import js_api, stored_from
+from heddle.broker.relay import Outbox, passed_on
+from heddle.errors import BrokerError
+from heddle.router.places import OVERDUE_AFTER, PLACE, SINCE, due_at
+from heddle.telemetry.observer import Observer
+
+SWEEP_EVERY: Final = 5.0
+_ROUND: Final = 512
+"""Places looked at per round: the oldest first, and in the end all of them."""
+
+
+@dataclass(slots=True, eq=False)
+class Sweeper:
+    """Looks at the waiting tasks round by round, and lets the overdue ones come up."""
+
+    client: Client
+    outbox: Outbox
+    observer: Observer
+    clock: Callable[[], float]
+    _next: int = 1
+
+    async def round(self) -> None:
+        """Look at the next places; what the server does not give now is looked at in a later round."""
+        with contextlib.suppress(BrokerError, nats.errors.Error):
+            found = await stored_from(self.client, subjects.DEFER, self._next, "heddle.defer.>", _ROUND)
+            self._next = found[-1].sequence + 1 if len(found) == _ROUND else 1
+            for place in found:
+                if due_at(place.headers) < self.clock() - OVERDUE_AFTER:
+                    target = subjects.due_of(place.subject)
+                    headers = passed_on(place.headers) | {name: place.headers[name] for name in (SINCE, PLACE) if name in place.headers}
+                    await self.outbox.publish(target, place.body, headers | {"Nats-Msg-Id": f"sweep.{place.subject}"})
+                    await js_api(self.client, f"STREAM.MSG.DELETE.{subjects.DEFER}", {"seq": place.sequence})
+                    self.observer.see(events.PLACES_SWEPT, "a waiting task was overdue; it comes up now", subject=place.subject)

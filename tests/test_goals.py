@@ -1,0 +1,207 @@
+"""When a goal is done, and how."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from heddle import subjects
+from heddle.errors import Code
+from heddle.goals import WHOLE_RECORD, GoalState, final_result, finished_record, goal_state, task_subjects, unplanned_record
+from heddle.messages import Goal, TaskMessage, TaskResult, decode
+from heddle.planning.plan import Plan, PlannedCall
+
+STORED = 1_800_000_000.0
+PLAN = Plan(
+    (PlannedCall("repo_triage", {"repository": ".", "count": 3}), PlannedCall("release_notes", {"since": "v1"})), "model-a", 1, note="slow"
+)
+TIERS = {"repo_triage": "standard", "release_notes": "local"}
+
+
+def goal(**fields: Any) -> Goal:
+    return decode(Goal, json.dumps({"instruction": "label it", **fields}).encode())
+
+
+def state(of: Goal | None = None, plan: Plan = PLAN) -> GoalState:
+    return goal_state(of or goal(), "g", plan, TIERS, stored=STORED, now=STORED + 1.5)
+
+
+def outcome(number: int, status: str = "completed", **fields: Any) -> TaskResult:
+    return decode(
+        TaskResult, json.dumps({"task_id": f"g-{number}", "worker_type": "x", "status": status, "parent_task_id": "g", **fields}).encode()
+    )
+
+
+def failed(number: int, code: Code = Code.TIMED_OUT) -> TaskResult:
+    return outcome(number, "failed", error=f"{code.value}: late", metadata={"dead_letter": {"tier": "local"}})
+
+
+# --- the tasks
+
+
+def test_a_plan_becomes_tasks_named_after_the_goal_in_the_plan_s_order() -> None:
+    assert [(t.task_id, t.worker_type, t.payload, t.model_tier, t.parent_task_id) for t in state().tasks] == [
+        ("g-1", "repo_triage", {"repository": ".", "count": 3}, "standard", "g"),
+        ("g-2", "release_notes", {"since": "v1"}, "local", "g"),
+    ]
+
+
+def test_tasks_take_priority_request_and_generation_of_their_goal() -> None:
+    tasks = state(goal(priority="high", request_id="r", generation=2)).tasks
+    assert {(t.priority, t.request_id, t.generation, t.attempt) for t in tasks} == {("high", "r", 2, 1)}
+
+
+def test_tasks_of_ours_have_one_hop() -> None:
+    assert {t.hops for t in state().tasks} == {1}
+
+
+def test_tasks_carry_the_goal_s_keys_that_begin_with_an_underscore() -> None:
+    tasks = state(goal(_trace_context={"traceparent": "00"}, other=1)).tasks
+    assert [t.model_extra for t in tasks] == [{"_trace_context": {"traceparent": "00"}}] * 2
+
+
+def test_tasks_are_the_contract_s() -> None:
+    for task in state(goal(request_id=None)).tasks:
+        assert decode(TaskMessage, task.encode()) == task
+
+
+def test_outcomes_are_looked_for_in_the_plan_s_order() -> None:
+    assert task_subjects(state(goal(generation=1))) == [subjects.task_outcome(f"g-{number}", "g", 1) for number in (1, 2)]
+
+
+def test_a_stored_state_is_read_as_it_was_written() -> None:
+    before = state(goal(_x={"a": None}))
+    assert GoalState.model_validate_json(before.model_dump_json()) == before
+
+
+# --- the record
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "status"),
+    [
+        ([outcome(1), outcome(2)], "completed"),
+        ([outcome(1), failed(2)], "partial"),
+        ([failed(1), outcome(2)], "partial"),
+        ([failed(1), failed(2)], "failed"),
+    ],
+)
+def test_a_goal_is_completed_only_if_every_task_is(outcomes: list[TaskResult], status: str) -> None:
+    record = finished_record(state(), outcomes, STORED + 2)
+    assert record["status"] == status
+    assert final_result(record, STORED + 2).status == ("completed" if status == "completed" else "failed")
+
+
+def test_a_record_says_what_was_asked_how_it_was_planned_and_how_long_it_took() -> None:
+    record = finished_record(state(), [outcome(1), outcome(2)], STORED + 2.25)
+    del record["tasks"]
+    assert record == {
+        "goal_id": "g",
+        "instruction": "label it",
+        "planned_by": "model-a",
+        "model_calls": 1,
+        "note": "slow",
+        "status": "completed",
+        "total_ms": 2250,
+    }
+
+
+def test_a_record_has_a_row_for_every_task_with_its_hops_since_the_goal_was_stored() -> None:
+    ms = int(STORED * 1000)
+    hops = {"routed": ms + 1510, "waited": ms + 1520, "started": ms + 1530, "done": ms + 1990}
+    first = outcome(1, output={"n": 1}, metadata={"tier": "frontier", "hops": hops})
+    assert finished_record(state(), [first, failed(2)], STORED + 2)["tasks"] == [
+        {
+            "task_id": "g-1",
+            "worker_type": "repo_triage",
+            "tier": "frontier",
+            "status": "completed",
+            "output": {"n": 1},
+            "error": None,
+            "hops_ms": {"planned": 1500, "routed": 1510, "waited": 1520, "started": 1530, "done": 1990},
+        },
+        {
+            "task_id": "g-2",
+            "worker_type": "release_notes",
+            "tier": "local",
+            "status": "failed",
+            "output": None,
+            "error": "timed_out: late",
+            "hops_ms": {"planned": 1500, "routed": None, "waited": None, "started": None, "done": None},
+        },
+    ]
+
+
+@pytest.mark.parametrize("hops", [None, {}, {"routed": None}, {"routed": "soon"}])
+def test_hops_that_are_not_known_are_null(hops: object) -> None:
+    record = finished_record(state(), [outcome(1, metadata={"hops": hops}), outcome(2)], STORED + 2)
+    assert record["tasks"][0]["hops_ms"]["routed"] is None
+
+
+def test_a_goal_never_loses_an_outcome_silently() -> None:
+    with pytest.raises(ValueError, match="argument 2 is shorter"):
+        finished_record(state(), [outcome(1)], STORED)
+
+
+def test_the_record_of_a_goal_without_a_plan_says_why() -> None:
+    assert unplanned_record("g", "label it", 1, STORED, STORED + 0.5, "no_plan: nothing fits") == {
+        "goal_id": "g",
+        "instruction": "label it",
+        "planned_by": None,
+        "model_calls": 1,
+        "note": None,
+        "tasks": [],
+        "status": "failed",
+        "total_ms": 500,
+        "error": "no_plan: nothing fits",
+    }
+
+
+# --- the final result
+
+
+def test_a_goal_s_outcome_is_its_own_task_s() -> None:
+    result = final_result(finished_record(state(), [outcome(1), outcome(2)], STORED + 2), STORED + 2)
+    assert (result.task_id, result.worker_type, result.error, result.processing_time_ms) == ("g", "orchestrator", None, 2000.0)
+    assert result.output["status"] == "completed"
+
+
+def test_a_failed_goal_s_error_is_its_first_task_s_with_the_count() -> None:
+    result = final_result(finished_record(state(), [outcome(1), failed(2)], STORED), STORED)
+    assert result.error == "timed_out: late (1 of 2 tasks did not complete)"
+
+
+def test_a_goal_that_was_never_planned_fails_with_its_own_error() -> None:
+    result = final_result(unplanned_record("g", "x", 1, STORED, STORED, "no_plan: nothing fits"), STORED)
+    assert (result.status, result.error) == ("failed", "no_plan: nothing fits")
+
+
+def test_a_record_up_to_256_kib_carries_its_outputs() -> None:
+    empty = finished_record(state(), [outcome(1, output=""), outcome(2)], STORED)
+    room = WHOLE_RECORD - len(json.dumps(empty).encode())
+    whole, cut = (
+        final_result(finished_record(state(), [outcome(1, output="x" * (room + more)), outcome(2)], STORED), STORED).output
+        for more in (0, 1)
+    )
+    assert "truncated" not in whole
+    assert (cut["truncated"], [task["output"] for task in cut["tasks"]]) == (True, [None, None])
+
+
+def test_a_record_without_its_outputs_still_says_everything_else() -> None:
+    record = finished_record(state(), [outcome(1, output="é" * WHOLE_RECORD), failed(2)], STORED)
+    result = final_result(record, STORED)
+    assert len(result.encode()) < 4096
+    assert [(task["task_id"], task["status"]) for task in result.output["tasks"]] == [("g-1", "completed"), ("g-2", "failed")]
+
+
+def test_leaving_outputs_out_does_not_change_the_record_itself() -> None:
+    record = finished_record(state(), [outcome(1, output="x" * WHOLE_RECORD), outcome(2)], STORED)
+    final_result(record, STORED)
+    assert record["tasks"][0]["output"] is not None
+
+
+def test_a_goal_s_outcome_is_the_contract_s() -> None:
+    result = final_result(finished_record(state(), [failed(1), failed(2)], STORED), STORED)
+    assert decode(TaskResult, result.encode()) == result
