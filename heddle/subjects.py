@@ -28,6 +28,9 @@ WORKERS: Final = "HEDDLE_WORKERS"
 TIERS_KEY: Final = "tiers"
 """Where HEDDLE_META holds the names of the declared tiers, separated by blanks."""
 
+RULES_KEY: Final = "rules"
+"""Where HEDDLE_RULES holds the rules that `--rules nats` replicas follow; its history is theirs."""
+
 ROUTER_DURABLE: Final = "heddle-router"
 DUE_DURABLE: Final = "heddle-router-due"
 DUE: Final = "heddle.due.>"
@@ -59,6 +62,21 @@ def due(tier: str, priority: str) -> str:
 def due_of(place: str) -> str:
     """Where the task in a place `heddle.defer.<tier>.<priority>.<message>` comes up."""
     return ".".join(["heddle", "due", *place.split(".")[2:4]])
+
+
+def rules_text(digest: str) -> str:
+    """Where HEDDLE_RULES keeps a rules text that was ever active."""
+    return f"text.{digest}"
+
+
+def router_card(replica: str) -> str:
+    """Where a router replica announces itself in HEDDLE_WORKERS, beside the workers."""
+    return f"router.{replica}"
+
+
+def is_router_card(key: str) -> bool:
+    """Is this key of HEDDLE_WORKERS a router's?"""
+    return key.startswith("router.")
 
 
 def worker_durable(worker_type: str, tier: str) -> str:

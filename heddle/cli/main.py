@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from heddle.cli import dead, demo, goal, goals, init, macros, plan, rules, run, status, task, up
+from heddle.cli import dead, demo, goal, goals, init, macros, plan, rules, rules_live, run, status, task, up
 
 app = typer.Typer(
     name="heddle",
@@ -41,6 +41,8 @@ app.command("plan")(plan.plan)
 app.command("task")(task.task)
 app.add_typer(goals.app, name="goals")
 app.add_typer(run.app, name="run")
+for live in (rules_live.reload, rules_live.push, rules_live.history, rules_live.rollback):
+    rules.app.command()(live)
 app.add_typer(rules.app, name="rules")
 app.add_typer(macros.app, name="macros")
 app.add_typer(dead.app, name="dead")

@@ -14,12 +14,12 @@ from nats.aio.client import Client
 
 from heddle.broker.connect import connected
 from heddle.broker.streams import Streams, make_streams
-from heddle.errors import Problem, RulesError
 from heddle.llm.model import Model
 from heddle.llm.ollama import ollama_model
 from heddle.macros.loading import Registry
 from heddle.planner import Planner, make_planner
 from heddle.router.reading import parse_rules
+from heddle.router.reload import read_text
 from heddle.router.rules import Rules
 from heddle.settings import Settings
 from heddle.telemetry.metrics import metrics_server
@@ -63,12 +63,7 @@ def read_rules(path: Path) -> Rules:
     Raises:
         RulesError: the file cannot be read, or its text cannot be used.
     """
-    try:
-        text = path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        told = error.strerror if isinstance(error, OSError) else f"not UTF-8: {error}"
-        raise RulesError(str(path), (Problem(1, 1, "", f"cannot be read: {told}; name a rules file with --rules"),)) from None
-    return parse_rules(text, str(path))
+    return parse_rules(read_text(path), str(path))
 
 
 @asynccontextmanager

@@ -13,7 +13,6 @@ from heddle.cli.options import (
     Macros,
     MetricsHost,
     MetricsPort,
-    RulesFile,
     Server,
     macro_sources,
     rules_path,
@@ -21,11 +20,13 @@ from heddle.cli.options import (
     words,
 )
 from heddle.cli.output import run, until_stopped
-from heddle.cli.roles import ground, planner_for, read_rules
+from heddle.cli.roles import ground, planner_for
 from heddle.errors import SettingsError
 from heddle.macros.loading import load
 from heddle.messages import is_name
 from heddle.orchestrator import orchestrating
+from heddle.router.reading import parse_rules
+from heddle.router.reload import FROM_NATS, BucketSource, FileSource, reloading
 from heddle.router.router import routing
 from heddle.settings import load_settings
 from heddle.worker.worker import working
@@ -36,24 +37,29 @@ app = typer.Typer(no_args_is_help=True, help="Run one role, for production; any 
 @app.command("router")
 def router(
     server: Server = None,
-    rules: RulesFile = None,
+    rules: Annotated[
+        str | None,
+        typer.Option("--rules", help="Rules file, watched; or `nats`: those of `heddle rules push`. Default: configs/router_rules.yaml."),
+    ] = None,
     metrics_port: MetricsPort = None,
     metrics_host: MetricsHost = "127.0.0.1",
     log_level: LogLevel = Level.INFO,
 ) -> None:
     """Route tasks by the rules."""
 
-    async def work(path: Path) -> None:
+    async def work() -> None:
         settings = load_settings()
-        read = read_rules(path)
         url = server_url(server)
-        async with (
-            ground(url, "router", settings, log_level=log_level, metrics_port=metrics_port, metrics_host=metrics_host) as on,
-            routing(on.client, on.streams, read, settings.router, on.observer, on.replica),
-        ):
-            await until_stopped()
+        async with ground(url, "router", settings, log_level=log_level, metrics_port=metrics_port, metrics_host=metrics_host) as on:
+            source = BucketSource(on.client) if rules == FROM_NATS else FileSource(rules_path(Path(rules) if rules else None))
+            read = parse_rules(await source.text(), source.name)
+            async with (
+                routing(on.client, on.streams, read, settings.router, on.observer, on.replica) as router,
+                reloading(router, source),
+            ):
+                await until_stopped()
 
-    run(work(rules_path(rules)))
+    run(work())
 
 
 @app.command("orchestrator")

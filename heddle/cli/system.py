@@ -21,6 +21,7 @@ from heddle.control.fleet import workers
 from heddle.errors import HeddleError
 from heddle.macros.loading import load
 from heddle.orchestrator import Orchestrator, orchestrating
+from heddle.router.reload import FileSource, reloading
 from heddle.router.router import Router, routing
 from heddle.settings import Settings
 
@@ -114,6 +115,7 @@ async def system(
             planner_for(registry, settings) as planner,
             ground(server.url, "system", settings, log_level=log_level) as on,
             routing(on.client, on.streams, read, settings.router, on.observer, on.replica) as router,
+            reloading(router, FileSource(rules)),
             orchestrating(on.client, on.streams, planner, settings.orchestrator, on.observer, on.replica) as orchestrator,
         ):
             worker = WorkerProcess(server.url, macros, root, log_level)

@@ -16,7 +16,7 @@ from heddle import events
 from heddle.broker.periodic import every
 from heddle.cli.options import Level, LogLevel, Macros, RulesFile, macro_sources, rules_path
 from heddle.cli.output import Exit, aside, console, fail, run, until_stopped
-from heddle.cli.roles import missing_rules, read_rules
+from heddle.cli.roles import missing_rules
 from heddle.cli.system import System, already_up, system, write_server_file
 from heddle.errors import HeddleError, ServerError
 from heddle.macros.loading import load
@@ -103,33 +103,18 @@ async def _until_over(running: System) -> None:
 
 
 async def _watch(running: System, rules: Path, macros: list[str]) -> None:
-    """Take changed rules and macros into use; what is bad is refused and told, and the good ones stay."""
+    """Take changed macros into use; what is bad is refused and told, and the good ones stay; the router watches its rules itself."""
     folders = _folders(macros)
-    async for changes in awatch(rules.parent, *folders):
-        rules_changed, macros_changed = _what_changed({name for _, name in changes}, rules, folders)
-        if rules_changed:
-            _reload_rules(running, rules)
-        if macros_changed:
+    if not folders:
+        return
+    async for changes in awatch(*folders):
+        if any(Path(name).suffix == ".py" for _, name in changes):
             await _reload_macros(running, macros, rules)
 
 
 def _folders(macros: list[str]) -> list[Path]:
     """The macro sources that are files or folders, and not modules' names."""
     return [Path(source).resolve() for source in macros if Path(source).exists()]
-
-
-def _what_changed(names: set[str], rules: Path, folders: list[Path]) -> tuple[bool, bool]:
-    """Were the rules among the changed files, and were macros?"""
-    changed = {Path(name).resolve() for name in names}
-    macros = any(path.suffix == ".py" and any(path.is_relative_to(folder) for folder in folders) for path in changed)
-    return rules.resolve() in changed, macros
-
-
-def _reload_rules(running: System, path: Path) -> None:
-    try:
-        running.router.use(read_rules(path))
-    except HeddleError as error:
-        running.ground.observer.see(events.RULES_REFUSED, "the rules were refused; the good ones stay in force", problems=str(error))
 
 
 async def _reload_macros(running: System, macros: list[str], rules: Path) -> None:

@@ -36,6 +36,8 @@ async def workers(client: Client) -> list[WorkerCard]:
     with contextlib.suppress(nats.js.errors.NoKeysError, nats.js.errors.NotFoundError):
         bucket = await client.jetstream().key_value(subjects.WORKERS)
         for key in await bucket.keys():
+            if subjects.is_router_card(key):
+                continue
             with contextlib.suppress(nats.js.errors.KeyNotFoundError):
                 card = json.loads((await bucket.get(key)).value or b"{}")
                 cards.append(WorkerCard(card["replica"], card["types"], card["tiers"]))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from types import MappingProxyType
 from typing import Any
@@ -42,7 +43,7 @@ def parse_rules(text: str, source: str = "rules") -> Rules:
     except (yaml.YAMLError, RecursionError, OverflowError) as error:
         raise RulesError(source, (Problem(1, 1, "", f"not YAML: {error}"),)) from None
     reader = _Reader()
-    rules = reader.rules(root, digest_of(text))
+    rules = replace(reader.rules(root, digest_of(text)), text=text)
     if reader.problems:
         raise RulesError(source, tuple(sorted(reader.problems, key=lambda problem: (problem.line, problem.column))))
     return rules

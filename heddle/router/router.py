@@ -255,6 +255,7 @@ async def routing(
         return Source(stream, durable, make)
 
     await publish_tiers(client, rules)
+    await keep_text(client, rules)
     await intake.add(source(subjects.DEFER, subjects.DUE_DURABLE, subjects.DUE))  # whoever waited comes before whoever is new
     await intake.add(source(subjects.INCOMING, subjects.ROUTER_DURABLE, subjects.TASKS_INCOMING))
     observer.see(events.ROLE_STARTED, "routing", role="router", replica=replica, rules=rules.digest)
@@ -265,6 +266,12 @@ async def routing(
             await router.drain(settings.ack_wait)
     finally:
         observer.see(events.ROLE_STOPPED, "stopped", role="router", replica=replica)
+
+
+async def keep_text(client: Client, rules: Rules) -> None:
+    """Keep the text of rules that come into force under its digest, so that a decision can be explained later."""
+    bucket = await client.jetstream().key_value(subjects.RULES)
+    await bucket.put(subjects.rules_text(rules.digest), rules.text.encode())
 
 
 async def publish_tiers(client: Client, rules: Rules) -> None:

@@ -99,6 +99,7 @@ class Rules:
     routes: tuple[Route, ...]
     limits: Limits
     digest: str
+    text: str = field(default="", compare=False, repr=False)
     _candidates: dict[tuple[str, str, str], tuple[Route, ...]] = field(default_factory=dict, compare=False, repr=False)
 
     def candidates(self, worker_type: str, priority: str, asked: str) -> tuple[Route, ...]:

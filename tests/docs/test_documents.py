@@ -26,7 +26,7 @@ from heddle.events import ALL_EVENTS
 from heddle.macros.loading import load
 from heddle.messages import Goal, Message, TaskMessage, decode
 from heddle.planning.phrases import compile_phrases
-from heddle.router.rules import parse_rules
+from heddle.router.reading import parse_rules
 from heddle.settings import Settings, StreamSettings
 from heddle.subjects import GOALS_INCOMING, TASKS_INCOMING
 

@@ -1,0 +1,207 @@
+"""What a model answered, and whether it may be sent."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+from heddle import macro, person_only
+from heddle.errors import Code, PlanError
+from heddle.macros.loading import collect
+from heddle.planning.plan import PlannedCall, check_plan, parse_answer
+
+
+class Request(BaseModel):
+    repository: str
+    count: int = 10
+    write: Annotated[bool, person_only] = False
+
+
+class Report(BaseModel):
+    processed: int = 0
+
+
+@macro
+async def repo_triage(request: Request) -> Report:
+    return Report()
+
+
+@macro(name="repo_triage", version=2)
+async def repo_triage_v2(request: Request) -> Report:
+    return Report()
+
+
+@macro
+async def release_notes(request: Request) -> Report:
+    return Report()
+
+
+REGISTRY = collect(iter([repo_triage, repo_triage_v2, release_notes]))
+
+
+def refusal(answer: str) -> PlanError:
+    with pytest.raises(PlanError) as caught:
+        parse_answer(answer)
+    return caught.value
+
+
+def unsent(*calls: PlannedCall, max_tasks: int = 16) -> PlanError:
+    with pytest.raises(PlanError) as caught:
+        check_plan(calls, REGISTRY, max_tasks)
+    return caught.value
+
+
+def planned(answer: str) -> Code | None:
+    try:
+        check_plan(parse_answer(answer), REGISTRY, 16)
+    except PlanError as error:
+        return error.code
+    return None
+
+
+def call(name: str = "repo_triage", **arguments: Any) -> PlannedCall:
+    return PlannedCall(name, {"repository": "."} | arguments)
+
+
+# --- the answer
+
+
+def test_an_answer_is_calls_in_its_order() -> None:
+    answer = '{"tasks": [{"macro": "b", "arguments": {"n": 1}}, {"macro": "a", "arguments": {}}]}'
+    assert parse_answer(answer) == (PlannedCall("b", {"n": 1}), PlannedCall("a", {}))
+
+
+def test_arguments_may_be_left_out() -> None:
+    assert parse_answer('{"tasks": [{"macro": "a"}]}') == (PlannedCall("a", {}),)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    ['{"tasks": [{"macro": "unsupported"}]}', '{"tasks": [{"macro": "a", "arguments": {}}, {"macro": "unsupported", "arguments": {}}]}'],
+)
+def test_an_answer_with_unsupported_in_it_is_unsupported_goal(answer: str) -> None:
+    assert refusal(answer).code is Code.UNSUPPORTED_GOAL
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "",
+        "I cannot do that.",
+        "```json\n{}\n```",
+        "null",
+        "[]",
+        "{}",
+        '{"tasks": []}',
+        '{"tasks": {}}',
+        '{"tasks": "repo_triage"}',
+        '{"tasks": null}',
+        '{"tasks": [null]}',
+        '{"tasks": ["repo_triage"]}',
+        '{"tasks": [{}]}',
+        '{"tasks": [{"macro": 5}]}',
+        '{"tasks": [{"macro": "a", "arguments": []}]}',
+        '{"tasks": [{"macro": "a", "arguments": null}]}',
+        '{"tasks": [{"macro": "a", "arguments": {}, "tier": "frontier"}]}',
+        '{"tasks": [{"macro": "a", "arguments": {}, "priority": "critical"}]}',
+        '{"tasks": [{"macro": "a", "reason": "because"}]}',
+        '{"tasks": [{"macro": "a"}], "reasoning": "because"}',
+        '{"tasks": [{"macro": "a"}], "tier": "frontier"}',
+        '{"tasks": [{"macro": "a"}]',
+        "[" * 100_000,
+        '{"tasks": [{"macro": 1, "x": "\\ud800"}]}',
+    ],
+    ids=lambda answer: answer[:60],
+)
+def test_an_answer_of_any_other_shape_is_no_plan_and_is_kept(answer: str) -> None:
+    error = refusal(answer)
+    assert (error.code, error.answer) == (Code.NO_PLAN, answer)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["tasks", "macro", "arguments", "repository", "count"]), inner, max_size=3)
+    ),
+    max_leaves=10,
+)
+ARGUMENTS = st.dictionaries(st.sampled_from(["repository", "count", "write", "x"]), JSON | st.just("\ud800"), max_size=4)
+SHAPED = st.lists(
+    st.builds(lambda name, arguments: {"macro": name, "arguments": arguments}, st.sampled_from(["repo_triage", "x"]), ARGUMENTS), max_size=3
+)
+
+
+@given(st.text(max_size=40) | JSON.map(json.dumps) | SHAPED.map(lambda tasks: json.dumps({"tasks": tasks})))
+@settings(max_examples=150, deadline=None)
+@example('{"tasks": [{"macro": "repo_triage", "arguments": {"repository": "\\ud800"}}]}')
+@example('{"tasks": [{"macro": "repo_triage", "arguments": {"repository": %s}}]}' % ("[" * 300 + "]" * 300))
+@example('{"tasks": [{"macro": "repo_triage", "arguments": {"repository": ".", "\\ud800": 1}}]}')
+@example('{"tasks": [{"macro": "repo_triage", "arguments": {"repository": ".", "count": NaN}}]}')
+@example('{"tasks": [{"macro": "\\ud800"}]}')
+def test_whatever_a_model_answers_is_a_plan_or_a_plan_error(answer: str) -> None:
+    assert planned(answer) in {None, Code.NO_PLAN, Code.UNSAFE_PLAN, Code.UNSUPPORTED_GOAL}
+
+
+# --- the check
+
+
+def test_a_plan_that_fits_is_sent_as_it_is_without_the_macro_s_defaults() -> None:
+    calls = (call(), call("release_notes", count=3))
+    assert check_plan(calls, REGISTRY, 16) == calls
+
+
+def test_identical_calls_become_one() -> None:
+    assert check_plan([call(), call("release_notes"), call(), call(count=10)], REGISTRY, 16) == (
+        call(),
+        call("release_notes"),
+        call(count=10),
+    )
+
+
+def test_a_macro_that_does_not_exist_is_no_plan() -> None:
+    error = unsent(call(), call("repo_delete"))
+    assert (error.code, str(error)) == (Code.NO_PLAN, "the plan names a macro that does not exist: 'repo_delete'")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"repository": 5}, "repo_triage: repository: "),
+        ({"count": "3"}, "repo_triage: count: "),
+        ({"count": 3.5}, "repo_triage: count: "),
+        ({"branch": "main"}, "repo_triage: branch: Extra inputs are not permitted"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_no_plan_with_macro_and_field(arguments: dict[str, Any], said: str) -> None:
+    error = unsent(call(**arguments))
+    assert error.code is Code.NO_PLAN
+    assert str(error).startswith(said)
+
+
+@pytest.mark.parametrize("value", [True, False, None, "yes"])
+def test_a_plan_that_sets_what_only_a_person_may_set_is_unsafe_whatever_the_value(value: object) -> None:
+    error = unsent(call(write=value))
+    assert (error.code, str(error)) == (Code.UNSAFE_PLAN, "repo_triage: only a person may set write")
+
+
+@pytest.mark.parametrize(("count", "fits"), [(1, True), (3, True), (4, False)])
+def test_a_plan_has_at_most_max_tasks(count: int, fits: bool) -> None:
+    calls = [call(count=number) for number in range(count)]
+    if fits:
+        assert len(check_plan(calls, REGISTRY, 3)) == count
+    else:
+        assert unsent(*calls, max_tasks=3).code is Code.UNSAFE_PLAN
+
+
+def test_identical_calls_count_once_against_max_tasks() -> None:
+    assert check_plan([call()] * 10, REGISTRY, 1) == (call(),)
+
+
+def test_one_bad_call_keeps_the_whole_plan_back() -> None:
+    assert unsent(call(), call(count="x")).code is Code.NO_PLAN
