@@ -43,6 +43,10 @@ ROLE_STOPPED = Event("heddle_role_stopped", "Roles stopped in this process.", ("
 RULES_LOADED = Event("heddle_rules_loaded", "Rules taken into use.", (), "info")
 RULES_REFUSED = Event("heddle_rules_refused", "Rules texts that were refused; the good ones stay in force.", (), "error")
 RULES_DRIFT = Event("heddle_rules_drift", "Times that router replicas were found on different rules.", (), "error")
+LEASES_DEGRADED = Event(
+    "heddle_leases_degraded", "Times that a shared rate could not be counted and a replica went on with its share.", ("tier",), "error"
+)
+DECISIONS_LOST = Event("heddle_decisions_lost", "Routing decisions that were not recorded: the store was away for too long.", (), "warning")
 MACROS_LOADED = Event("heddle_macros_loaded", "Registries taken into use.", (), "info")
 MACROS_REFUSED = Event("heddle_macros_refused", "Registries that could not be loaded; the good one stays in use.", (), "error")
 PROGRESS = Event("heddle_progress_reports", "Progress that handlers reported.", ("worker_type",), "debug")

@@ -10,11 +10,13 @@ import functools
 import hashlib
 import json
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal, TypeVar
 
 import pydantic_core
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetCoreSchemaHandler, StringConstraints, ValidationError
+from pydantic_core import CoreSchema, core_schema
 
 from heddle.errors import DecodeError
 
@@ -48,12 +50,22 @@ def _real_time(text: str) -> str:
     return text
 
 
-Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN), AfterValidator(_unreserved)]
+class _Unread:
+    """Of an object nothing is read but that it is one: what it holds never becomes Python values."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: Any, _handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.typed_dict_schema({}, extra_behavior="ignore", strict=True)
+
+
+NameText = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
+TimeText = Annotated[str, StringConstraints(pattern=TIME_PATTERN)]
+Name = Annotated[NameText, AfterValidator(_unreserved)]
 """A worker type or a tier."""
 Token = Annotated[str, StringConstraints(pattern=TOKEN_PATTERN)]
 """An id that becomes part of a subject."""
 TaskId = Annotated[str, AfterValidator(_within_id_limit)]
-Time = Annotated[str, StringConstraints(pattern=TIME_PATTERN), AfterValidator(_real_time)]
+Time = Annotated[TimeText, AfterValidator(_real_time)]
 Count = Annotated[int, Field(ge=0, le=2**53)]
 
 
@@ -79,23 +91,41 @@ class Goal(Message):
     generation: Count = 0
 
 
-class TaskMessage(Message):
-    """One call of a macro, on `heddle.tasks.incoming` and, routed, on `heddle.tasks.<worker_type>.<tier>`."""
+class Envelope(BaseModel):
+    """What the router reads of a task, made by `decode_envelope`; a TaskMessage is one too.
 
-    task_id: TaskId | None = None
+    The payload is not read and unknown keys are not kept: the task itself travels on as bytes.
+    """
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
+
+    task_id: str | None = None
     parent_task_id: Token | None = None
-    worker_type: Name
-    payload: dict[str, Any]
-    model_tier: Name = "standard"
+    worker_type: NameText
+    payload: Annotated[dict[str, Any], _Unread]
+    model_tier: NameText = "standard"
     priority: Priority = "normal"
-    created_at: Time | None = None
+    created_at: TimeText | None = None
     request_id: str | None = None
     metadata: dict[str, Any] = {}
     macro_version: Annotated[int, Field(ge=1, le=2**53)] | None = None
-    expires_at: Time | None = None
+    expires_at: TimeText | None = None
     attempt: Annotated[int, Field(ge=1, le=2**53)] = 1
     generation: Count = 0
     hops: Count = 0
+
+
+class TaskMessage(Envelope, Message):
+    """One call of a macro, on `heddle.tasks.incoming` and, routed, on `heddle.tasks.<worker_type>.<tier>`."""
+
+    model_config = ConfigDict(extra="allow")
+
+    task_id: TaskId | None = None
+    worker_type: Name
+    payload: dict[str, Any]
+    model_tier: Name = "standard"
+    created_at: Time | None = None
+    expires_at: Time | None = None
 
 
 class TaskResult(Message):
@@ -144,6 +174,9 @@ class DeadLetter(Message):
 
 M = TypeVar("M", bound=Message)
 
+_N, _I = b"NI"
+"""Looking for one byte costs a tenth of looking for a word."""
+
 
 def decode(model: type[M], body: bytes) -> M:
     """Read a message of the wire contract.
@@ -152,7 +185,7 @@ def decode(model: type[M], body: bytes) -> M:
         DecodeError: the bytes are not such a message; it names every field at fault and keeps the bytes.
     """
     try:
-        if b"NaN" in body or b"Infinity" in body:
+        if (_N in body or _I in body) and (b"NaN" in body or b"Infinity" in body):
             _refuse_constants(body)
         return model.model_validate_json(body)
     except ValidationError as error:
@@ -160,6 +193,34 @@ def decode(model: type[M], body: bytes) -> M:
             return model.model_validate_json(_without_nulls(model, body))
         except ValidationError:
             raise DecodeError(_explain(error, body), body) from None
+
+
+def decode_envelope(body: bytes) -> Envelope:
+    """Read what the router needs of a task: the same bytes are accepted as by `decode(TaskMessage, body)`, in half the time.
+
+    What is usual is checked here, in the cheapest way; whatever is not goes to `decode`, which has the last word.
+
+    Raises:
+        DecodeError: the bytes are no TaskMessage; it names every field at fault and keeps the bytes.
+    """
+    if (_N in body or _I in body) and (b"NaN" in body or b"Infinity" in body):
+        return decode(TaskMessage, body)
+    try:
+        task = _read_envelope(body)
+        if task.created_at is not None:
+            _parse_iso(task.created_at)
+        if task.expires_at is not None:
+            _parse_iso(task.expires_at)
+    except ValueError:
+        return decode(TaskMessage, body)
+    long = task.task_id is not None and len(task.task_id) > TASK_ID_BYTES // 4
+    if long or task.worker_type in RESERVED_NAMES or task.model_tier in RESERVED_NAMES:
+        return decode(TaskMessage, body)
+    return task
+
+
+_read_envelope: Final[Callable[[bytes], Envelope]] = Envelope.__pydantic_validator__.validate_json
+_parse_iso: Final = datetime.fromisoformat
 
 
 def _refuse_constants(body: bytes) -> None:

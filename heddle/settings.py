@@ -62,7 +62,15 @@ class StreamSettings(Section):
     dead_max_msgs: int = Field(1_000_000, ge=1, description="Dead letters kept; the oldest go first.")
     dead_max_age: float = Field(30 * 86_400.0, gt=0, description="Seconds that dead letters and cut originals are kept.")
     backlog_per_subject: int = Field(100_000, ge=1, description="Routed tasks that may wait per worker type and tier.")
+    decisions_max_bytes: int = Field(256 << 20, ge=1 << 20, description="Bytes of recorded routing decisions kept; the oldest go first.")
+    decisions_max_age: float = Field(7 * 86_400.0, gt=0, description="Seconds that recorded routing decisions are kept.")
     replicas: int = Field(1, ge=1, le=5, description="Copies of every stream in a cluster.")
+
+
+class TelemetrySettings(Section):
+    """What is told of what happens."""
+
+    log_routing_decisions: bool = Field(True, description="Record every routing decision, for `heddle rules explain --task`.")
 
 
 class ForgeSettings(Section):
@@ -84,6 +92,7 @@ class Settings(BaseSettings):
     orchestrator: OrchestratorSettings = OrchestratorSettings()
     worker: WorkerSettings = WorkerSettings()
     streams: StreamSettings = StreamSettings()
+    telemetry: TelemetrySettings = TelemetrySettings()
     forge: ForgeSettings = ForgeSettings()
 
     @classmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Final, NamedTuple
 
 from heddle.messages import task_hash
@@ -18,6 +19,8 @@ TASKS: Final = "HEDDLE_TASKS"
 OUTCOMES: Final = "HEDDLE_OUTCOMES"
 ORIGINALS: Final = "HEDDLE_ORIGINALS"
 DEAD: Final = "HEDDLE_DEAD"
+DECISIONS: Final = "HEDDLE_DECISIONS"
+LEASES: Final = "HEDDLE_LEASES"
 
 CLAIMS: Final = "HEDDLE_CLAIMS"
 GOAL_RECORDS: Final = "HEDDLE_GOAL_RECORDS"
@@ -64,9 +67,20 @@ def due_of(place: str) -> str:
     return ".".join(["heddle", "due", *place.split(".")[2:4]])
 
 
+def lease(tier: str, rate: float, burst: int, window: int) -> str:
+    """The counter of one window of a tier that replicas share; other numbers of the tier are other windows."""
+    numbers = hashlib.sha256(f"{rate!r}/{burst}".encode()).hexdigest()[:8]
+    return f"heddle.lease.{tier}.{numbers}.{window}"
+
+
 def rules_text(digest: str) -> str:
     """Where HEDDLE_RULES keeps a rules text that was ever active."""
     return f"text.{digest}"
+
+
+def decisions(replica: str) -> str:
+    """Where a router replica records its decisions."""
+    return f"heddle.decisions.{replica}"
 
 
 def router_card(replica: str) -> str:

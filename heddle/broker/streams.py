@@ -78,7 +78,26 @@ def stream_configs(settings: StreamSettings) -> list[Config]:
             "max_age": dead_age,
             "republish": {"src": "heddle.dead.*.*.*.*", "dest": subjects.DEAD_LETTERS},
         },
+        {
+            "name": subjects.DECISIONS,
+            "subjects": ["heddle.decisions.*"],
+            "max_bytes": settings.decisions_max_bytes,
+            "discard": "old",
+            "allow_direct": True,
+            "max_age": int(settings.decisions_max_age * _SECOND),
+        },
     ]
+    streams.append(
+        {  # counters of windows that are long over go first
+            "name": subjects.LEASES,
+            "subjects": ["heddle.lease.*.*.*"],
+            "allow_msg_counter": True,
+            "max_msgs_per_subject": 1,
+            "max_msgs": 100_000,
+            "discard": "old",
+            "allow_direct": True,
+        }
+    )
     buckets = [
         _bucket(subjects.CLAIMS, max_age=30 * _SECOND),
         _bucket(subjects.GOAL_RECORDS, max_age=7 * _DAY),

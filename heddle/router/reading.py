@@ -92,7 +92,8 @@ class _Reader:
             burst=burst,
             max_wait=self.value(parts, "max_wait", path, parse_duration, 0.0),
             scope="cluster" if scope == "cluster" else "replica",
-            kept=MappingProxyType(kept),
+            kept=MappingProxyType(dict.fromkeys(kept, 0) if scope == "cluster" else kept),
+            reserved=MappingProxyType(kept),
             line=_line(key),
         )
 

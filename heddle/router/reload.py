@@ -255,7 +255,9 @@ class Drift:
         with contextlib.suppress(nats.errors.Error, nats.js.errors.Error, TimeoutError):
             bucket = await self.router.client.jetstream().key_value(subjects.WORKERS)
             await bucket.put(subjects.router_card(self.router.replica), self._card())
-            digests = {card["digest"] for card in await router_cards(self.router.client)}
+            cards = await router_cards(self.router.client)
+            self.router.leases.replicas = max(1, len(cards))
+            digests = {card["digest"] for card in cards}
             self._judge(frozenset(digests | {self.router.rules.digest}))
 
     def _card(self) -> bytes:

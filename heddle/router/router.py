@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from nats.aio.client import Client
@@ -19,8 +19,10 @@ from heddle.broker.streams import Streams, make_consumer
 from heddle.deadletters import Ending
 from heddle.errors import BrokerError, Code, DecodeError, Refused
 from heddle.messages import TaskMessage, decode
+from heddle.router.audit import Audit, recording
 from heddle.router.buckets import Bucket
-from heddle.router.decide import Dispatch, Refuse, Wait, decide
+from heddle.router.decide import Decision, Dispatch, Refuse, Wait, decide
+from heddle.router.leases import NO_TOKENS, Leases
 from heddle.router.places import LEAD, MOST_NEAR, NEAR, Lines, due_at, schedule_headers, waiting_since
 from heddle.router.rules import Rules
 from heddle.router.splice import routed_body, with_task_id
@@ -30,6 +32,8 @@ from heddle.telemetry.observer import Observer
 
 FULL_DELAY = 1.0
 """Seconds until a message that the store refused is tried again."""
+OVERBOOKED = 1.25
+"""How much faster than a replica's part of a shared rate its line moves, so that no token is left when parts are uneven."""
 _REPLICAS = 16
 
 
@@ -44,11 +48,17 @@ class Router:
     replica: str
     intake: Intake
     outbox: Outbox
+    leases: Leases
     clock: Callable[[], float] = time.time
     buckets: dict[str, Bucket] = field(default_factory=dict)
     lines: Lines = field(default_factory=Lines)
+    openings: dict[str, float] = field(default_factory=dict)
+    audit: Audit | None = None
     _near: int = 0
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self._no_tokens_but_leased()
 
     async def on_task(self, delivery: Delivery) -> None:
         """One task: decode, decide, publish on; the ack follows the PubAck."""
@@ -64,18 +74,28 @@ class Router:
                 return
         await self._decide(delivery, task)
 
-    async def _decide(self, delivery: Delivery, task: TaskMessage) -> None:
+    async def _decide(self, delivery: Delivery, task: TaskMessage, *, leased: bool = False) -> None:
         now = self.clock()
         decision = decide(task, self.rules, self.buckets, now, size=len(delivery.body), waiting_since=delivery.since, lines=self.lines.last)
         match decision:
             case Dispatch(tier=tier, bucket=bucket):
+                self._note(delivery, task, decision, now)
                 if bucket is not None:
                     self.buckets[tier] = bucket
                 await self._dispatch(delivery, task, tier)
+            case Wait(tier=tier) | Refuse(code=Code.RATE_LIMITED, tier=str(tier)) if self._shared(tier) and not leased:
+                self._spawn(delivery, self._lease(delivery, task, tier))
             case Wait():
+                self._note(delivery, task, decision, now)
                 await self._wait(delivery, task, decision, now)
             case Refuse():
+                self._note(delivery, task, decision, now)
                 self._spawn(delivery, self._end(delivery, self._ending(delivery, task, decision, now)))
+
+    def _note(self, delivery: Delivery, task: TaskMessage, decision: Decision, now: float, told: str | None = None) -> None:
+        if self.audit is not None:
+            task_id = self._task_id(delivery, task)
+            self.audit.note(task_id, task, decision, now, self.rules, self.buckets, len(delivery.body), delivery.since, told)
 
     async def _dispatch(self, delivery: Delivery, task: TaskMessage, tier: str) -> None:
         body = routed_body(delivery.body, task, self._task_id(delivery, task), tier)
@@ -91,9 +111,27 @@ class Router:
         else:
             self._spawn(delivery, self._backlog_full(delivery, refused))
 
+    def _shared(self, tier: str) -> bool:
+        return self.rules.tiers[tier].scope == "cluster"
+
+    async def _lease(self, delivery: Delivery, task: TaskMessage, name: str) -> None:
+        """Ask for a token of a tier that the replicas share, then decide with what we got."""
+        tier = self.rules.tiers[name]
+        again = await self.leases.token(tier, task.priority)
+        level = self.buckets.get(name, NO_TOKENS).level
+        if again is None:
+            self.buckets[name] = Bucket(level + 1.0, NO_TOKENS.at)
+        else:
+            self.openings[name] = again
+        await self._decide(delivery, task, leased=True)
+
     async def _wait(self, delivery: Delivery, task: TaskMessage, wait: Wait, now: float) -> None:
         """Hold the task if its token is near, else give it a place in the broker."""
         rate = self.rules.tiers[wait.tier].rate or 1.0
+        if self._shared(wait.tier):  # its tokens come when a window opens, and every replica lines up for its part of them
+            behind = self.lines.last.get((wait.tier, task.priority), 0.0) if delivery.since is None else 0.0
+            wait = replace(wait, ready_at=max(self.openings.get(wait.tier, now), behind))
+            rate *= OVERBOOKED / self.leases.replicas
         room = self._near < MOST_NEAR
         place = self.lines.join(wait, task.priority, rate, now, came_up=delivery.since is not None, room=room)
         if room and place - now < NEAR:
@@ -209,6 +247,11 @@ class Router:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    def _no_tokens_but_leased(self) -> None:
+        for name, tier in self.rules.tiers.items():
+            if tier.scope == "cluster":
+                self.buckets.setdefault(name, NO_TOKENS)
+
     def use(self, rules: Rules) -> None:
         """Take other rules into use, from the next task on; a bucket keeps its level where the tier's numbers are the same."""
         changed = frozenset(
@@ -217,6 +260,7 @@ class Router:
         self.buckets = {name: bucket for name, bucket in self.buckets.items() if name in rules.tiers and name not in changed}
         self.lines.keep_only(rules, changed)
         self.rules = rules
+        self._no_tokens_but_leased()
         self.observer.see(events.RULES_LOADED, "rules are in force", digest=rules.digest)
 
     async def drain(self, grace: float) -> None:
@@ -239,7 +283,7 @@ async def routing(
         await router.on_task(delivery)
 
     intake = Intake(client, settings.window, on_delivery, observer)
-    router = Router(client, streams, rules, observer, replica, intake, outbox)
+    router = Router(client, streams, rules, observer, replica, intake, outbox, Leases(client, observer, time.time))
 
     def source(stream: str, durable: str, filter_subject: str) -> Source:
         async def make() -> None:

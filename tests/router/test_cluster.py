@@ -1,0 +1,103 @@
+"""A tier with `scope: cluster`: all replicas together keep to its rate."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from heddle import events, subjects
+from heddle.broker.connect import js_api
+from heddle.router.windows import windows_of
+from tests.support import Ground, on_ground
+
+
+@pytest.fixture
+async def ground(nats_url: str) -> AsyncIterator[Ground]:
+    async with on_ground(nats_url) as ground:
+        yield ground
+
+
+def rules(tier: str) -> str:
+    return f"version: 1\ntiers:\n  shared: {tier}\nworker_types: {{echo: {{tier: shared}}}}\n"
+
+
+async def flood(ground: Ground, count: int, priority: str = "critical", prefix: str = "t") -> None:
+    for number in range(count):
+        body = {"worker_type": "echo", "payload": {}, "task_id": f"{prefix}{number}", "priority": priority}
+        await ground.client.publish(subjects.TASKS_INCOMING, json.dumps(body).encode())
+    await ground.client.flush()
+
+
+async def four_replicas(ground: Ground, stack: AsyncExitStack, text: str) -> None:
+    for number in range(4):
+        router = await stack.enter_async_context(ground.router(text, f"r{number}"))
+        router.leases.replicas = 4
+    await stack.enter_async_context(ground.worker())
+
+
+@pytest.mark.parametrize(("rate", "burst", "count"), [(40, 8, 200), (100, 20, 400)])
+async def test_four_replicas_together_keep_to_the_rate_and_use_it(ground: Ground, rate: int, burst: int, count: int) -> None:
+    async with AsyncExitStack() as stack:
+        await four_replicas(ground, stack, rules(f"{{rate: {rate}/s, burst: {burst}, max_wait: 60s, scope: cluster}}"))
+        await flood(ground, count)
+        times = sorted(result.metadata["hops"]["routed"] / 1000 for result in await ground.outcomes(count))
+    saturated = times[count // 10 : -count // 10]  # without the burst at the start, and the last few at the end
+    for first in range(0, count, 7):
+        for last in range(first, count, 7):
+            assert last - first + 1 <= burst + rate * (times[last] - times[first] + 0.1)
+    assert len(saturated) >= 0.95 * rate * (saturated[-1] - saturated[0])
+
+
+async def test_a_shared_tier_without_patience_takes_the_burst_and_refuses_the_rest(ground: Ground) -> None:
+    async with AsyncExitStack() as stack:
+        await four_replicas(ground, stack, rules("{rate: 1/h, burst: 3, max_wait: 0s, scope: cluster}"))
+        await flood(ground, 20)
+        results = await ground.outcomes(20)
+        await ground.empty(subjects.INCOMING)
+    completed = sum(result.status == "completed" for result in results)
+    assert 2 <= completed <= 3  # tokens count once their window is over
+    assert all((result.error or "").startswith("rate_limited: ") for result in results if result.status != "completed")
+
+
+async def test_without_the_counters_each_replica_goes_on_with_its_share_and_says_so(ground: Ground) -> None:
+    await js_api(ground.client, f"STREAM.DELETE.{subjects.LEASES}")
+    async with AsyncExitStack() as stack:
+        await four_replicas(ground, stack, rules("{rate: 40/s, burst: 8, max_wait: 60s, scope: cluster}"))
+        await flood(ground, 100)
+        times = sorted(result.metadata["hops"]["routed"] / 1000 for result in await ground.outcomes(100))
+    assert ground.observer.total(events.LEASES_DEGRADED) >= 1
+    assert 8 + 40 * (times[-1] - times[0] + 0.2) >= 100
+
+
+async def test_a_critical_task_overtakes_a_flood_of_low_ones(ground: Ground) -> None:
+    async with ground.router(rules("{rate: 5/s, burst: 10, max_wait: 60s, scope: cluster}")), ground.worker():
+        await flood(ground, 60, "low", "low")
+        await ground.empty(subjects.INCOMING)
+        await flood(ground, 1, "critical", "urgent")
+        await ground.outcomes(1, subjects.task_outcome("urgent0", None, 0))
+        assert len(await ground.outcomes()) < 40
+
+
+@given(
+    rate=st.sampled_from([1 / 3600, 0.1, 0.5, 1.0, 7.0, 200.0, 1234.5]),
+    burst=st.integers(1, 500),
+    start=st.floats(0, 1e6),
+    span=st.floats(0, 1e4),
+)
+def test_no_time_has_more_open_tokens_than_rate_times_time_plus_burst(rate: float, burst: int, start: float, span: float) -> None:
+    windows = windows_of(rate, burst)
+    taken = windows.quota * len(range(windows.open(start, 0).start, windows.open(start + span, 0).stop))
+    assert taken <= burst + rate * span + 1e-6 * (1 + rate * span)
+
+
+@given(rate=st.sampled_from([0.1, 0.5, 1.0, 7.0, 200.0]), burst=st.integers(1, 50), now=st.floats(1e9, 2e9))
+def test_the_next_window_is_open_when_it_is_said_to_open(rate: float, burst: int, now: float) -> None:
+    windows = windows_of(rate, burst)
+    opening = windows.next_opening(now, 0)
+    assert opening > now
+    assert windows.open(opening + 1e-3, 0).stop > windows.open(now, 0).stop
