@@ -24,6 +24,7 @@ import contextlib
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
 import pydantic_core
@@ -82,7 +83,9 @@ class _Part(NamedTuple):
     key: str
 
 
-_Note = tuple[str, str | None, str, str, str, Decision, Bucket | None, float, int, dict[str, Any] | None]
+_Note = tuple[str, TaskMessage, Decision, Bucket | None, float, int, float | None, str | None]
+"""Task id, task, decision, bucket, time, size, since when it waited, what the store told."""
+_ASKED: Final = attrgetter("parent_task_id", "worker_type", "priority", "model_tier", "generation", "hops", "expires_at")
 
 
 class Audit:
@@ -106,7 +109,7 @@ class Audit:
         self._number = 0
         self._rules: Rules | None = None
         self._keys: tuple[str, ...] = ()
-        self._lines: dict[str, int] = {}
+        self._lines: dict[str | None, int] = {}
         self._away = False
 
     @property
@@ -141,38 +144,17 @@ class Audit:
         """
         if rules is not self._rules:
             self._follow(rules)
-        more: dict[str, Any] | None = None
-        if self._keys or since is not None or task.hops or task.expires_at is not None or task.generation or told is not None:
-            more = self._more(task, since, told)
         bucket = decision.bucket if type(decision) is Dispatch else buckets.get(decision.tier or "")
-        self._notes.append(
-            (task_id, task.parent_task_id, task.worker_type, task.priority, task.model_tier, decision, bucket, now, size, more)
-        )
+        self._notes.append((task_id, task, decision, bucket, now, size, since, told))
         if len(self._notes) >= PART:
             self._encode()
-
-    def _more(self, task: TaskMessage, since: float | None, told: str | None) -> dict[str, Any] | None:
-        more: dict[str, Any] = {}
-        if task.generation:
-            more["generation"] = task.generation
-        if task.hops:
-            more["hops"] = task.hops
-        if task.expires_at is not None:
-            more["expires_at"] = task.expires_at
-        if since is not None:
-            more["since"] = since
-        if told is not None:
-            more["told"] = told
-        if task.metadata and (found := {key: _short(task.metadata[key]) for key in self._keys if key in task.metadata}):
-            more["metadata"] = found
-        return more or None
 
     def _follow(self, rules: Rules) -> None:
         """Other rules are in force: what waits was decided by the ones before."""
         self._encode()
         self._rules = rules
         self._keys = tuple(dict.fromkeys(key for route in rules.routes for key, _ in route.metadata))
-        self._lines = {route.label: route.line for route in rules.routes} | {one.label: one.line for one in rules.worker_types.values()}
+        self._lines = {rule.label: rule.line for rule in (*rules.routes, *rules.worker_types.values())}
 
     def _encode(self) -> None:
         """Turn the notes into bytes; of too many that wait for the store the oldest go."""
@@ -181,7 +163,7 @@ class Audit:
             return
         self._notes = []
         self._number += 1
-        key = f"{self._replica}.{int(notes[0][7] * 1e6)}.{self._number}"
+        key = f"{self._replica}.{int(notes[0][4] * 1e6)}.{self._number}"
         try:
             body = b"," + pydantic_core.to_json([self._row(note, rules) for note in notes])[1:-1]
         except (ValueError, UnicodeError) as error:  # not even then may a note stand in a task's way
@@ -197,22 +179,36 @@ class Audit:
             self._encoded -= oldest.notes
             self._lost(oldest.notes, f"the store was away; more than {MOST_NOTES} wait")
 
-    def _row(self, note: _Note, rules: Rules) -> list[Any]:
-        task_id, parent, worker_type, priority, asked, decision, bucket, now, size, more = note
+    def _row(self, note: _Note, rules: Rules) -> tuple[Any, ...]:
+        task_id, task, decision, bucket, now, size, since, told = note
+        parent, worker_type, priority, asked, generation, hops, expires_at = _ASKED(task)
         rule = decision.rule
-        line = self._lines.get(rule) if rule is not None else None
+        line = self._lines.get(rule)
         if line is None and rule is not None and (entry := rules.worker_types.get(worker_type)) is not None:
             line = entry.line
-        kind, code, left = "dispatch", None, None if bucket is None else bucket.level
-        if type(decision) is not Dispatch:
+        more: dict[str, Any] | None = None
+        if self._keys and task.metadata:
+            more = self._metadata(task.metadata)
+        if generation or hops or expires_at is not None or since is not None or told is not None:
+            given = {"generation": generation, "hops": hops, "expires_at": expires_at, "since": since, "told": told}
+            more = {name: value for name, value in given.items() if value} | (more or {})
+        kind, code = "dispatch", None
+        if type(decision) is Dispatch:
+            left = None if bucket is None else bucket.level
+        else:
             left = _left(rules, decision.tier, bucket, now)
             match decision:
-                case Wait():
+                case Wait(ready_at=ready_at, give_up_at=give_up_at):
                     kind = "wait"
-                    more = {**(more or {}), "ready_at": decision.ready_at, "give_up_at": decision.give_up_at}
+                    more = {**(more or {}), "ready_at": ready_at, "give_up_at": give_up_at}
                 case Refuse():
                     kind, code = "refuse", decision.code.value
-        return [task_id, parent, worker_type, priority, asked, decision.tier, kind, code, rule, line, left, rules.digest, now, size, more]
+        return task_id, parent, worker_type, priority, asked, decision.tier, kind, code, rule, line, left, rules.digest, now, size, more
+
+    def _metadata(self, metadata: Mapping[str, Any]) -> dict[str, Any] | None:
+        """What the routes look at."""
+        found = {key: _short(metadata[key]) for key in self._keys if key in metadata}
+        return {"metadata": found} if found else None
 
     def _lost(self, notes: int, reason: str) -> None:
         self._observer.see(events.DECISIONS_LOST, "routing decisions are not recorded", decisions=notes, reason=reason)

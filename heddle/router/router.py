@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -10,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from nats.aio.client import Client
+from nats.js.errors import KeyWrongLastSequenceError
 
 from heddle import deadletters, events, subjects
 from heddle.broker.outcomes import OutcomesFull
@@ -129,9 +131,9 @@ class Router:
         """Hold the task if its token is near, else give it a place in the broker."""
         rate = self.rules.tiers[wait.tier].rate or 1.0
         if self._shared(wait.tier):  # its tokens come when a window opens, and every replica lines up for its part of them
-            behind = self.lines.last.get((wait.tier, task.priority), 0.0) if delivery.since is None else 0.0
-            wait = replace(wait, ready_at=max(self.openings.get(wait.tier, now), behind))
             rate *= OVERBOOKED / self.leases.replicas
+            last = self.lines.last.get((wait.tier, task.priority), 0.0) if delivery.since is None else 0.0
+            wait = replace(wait, ready_at=max(self.openings.get(wait.tier, now), last + 1.0 / rate if last > now else 0.0))
         room = self._near < MOST_NEAR
         place = self.lines.join(wait, task.priority, rate, now, came_up=delivery.since is not None, room=room)
         if room and place - now < NEAR:
@@ -176,10 +178,13 @@ class Router:
         decision = decide(task, self.rules, {}, now, size=len(delivery.body), waiting_since=since)
         match decision:
             case Dispatch(tier=name, rule=rule) if now < (until := since + self.rules.tiers[name].max_wait):
-                place = min(now + FULL_DELAY, until)
-                await self._defer(delivery, task, Wait(name, rule, place, since, until), place, now)
-            case Dispatch(tier=name):
-                await self._end(delivery, self._ending(delivery, task, Refuse(Code.BACKLOG_FULL, str(refused), name), now))
+                wait = Wait(name, rule, min(now + FULL_DELAY, until), since, until)
+                self._note(delivery, task, wait, now, str(refused))
+                await self._defer(delivery, task, wait, wait.ready_at, now)
+            case Dispatch(tier=name, rule=rule):
+                refusal = Refuse(Code.BACKLOG_FULL, str(refused), name, rule)
+                self._note(delivery, task, refusal, now, str(refused))
+                await self._end(delivery, self._ending(delivery, task, refusal, now))
             case Wait() | Refuse():
                 await self._decide(delivery, task)
 
@@ -273,7 +278,14 @@ class Router:
 
 @asynccontextmanager
 async def routing(
-    client: Client, streams: Streams, rules: Rules, settings: RouterSettings, observer: Observer, replica: str
+    client: Client,
+    streams: Streams,
+    rules: Rules,
+    settings: RouterSettings,
+    observer: Observer,
+    replica: str,
+    *,
+    audit_decisions: bool = True,
 ) -> AsyncIterator[Router]:
     """Route tasks for as long as the block runs; any number of replicas share the work."""
     outbox = Outbox(client, observer)
@@ -283,7 +295,8 @@ async def routing(
         await router.on_task(delivery)
 
     intake = Intake(client, settings.window, on_delivery, observer)
-    router = Router(client, streams, rules, observer, replica, intake, outbox, Leases(client, observer, time.time))
+    audit = Audit(client, observer, replica) if audit_decisions else None
+    router = Router(client, streams, rules, observer, replica, intake, outbox, Leases(client, observer, time.time), audit=audit)
 
     def source(stream: str, durable: str, filter_subject: str) -> Source:
         async def make() -> None:
@@ -305,7 +318,7 @@ async def routing(
     observer.see(events.ROLE_STARTED, "routing", role="router", replica=replica, rules=rules.digest)
     try:
         sweeper = Sweeper(client, outbox, observer, router.clock)
-        async with looked_after(intake, outbox), every(SWEEP_EVERY, sweeper.round, at_once=True):
+        async with looked_after(intake, outbox), every(SWEEP_EVERY, sweeper.round, at_once=True), recording(audit):
             yield router
             await router.drain(settings.ack_wait)
     finally:
@@ -313,9 +326,10 @@ async def routing(
 
 
 async def keep_text(client: Client, rules: Rules) -> None:
-    """Keep the text of rules that come into force under its digest, so that a decision can be explained later."""
+    """Keep the text of rules that come into force under its digest, once, so that a decision can be explained later."""
     bucket = await client.jetstream().key_value(subjects.RULES)
-    await bucket.put(subjects.rules_text(rules.digest), rules.text.encode())
+    with contextlib.suppress(KeyWrongLastSequenceError):  # it is there already
+        await bucket.create(subjects.rules_text(rules.digest), rules.text.encode())
 
 
 async def publish_tiers(client: Client, rules: Rules) -> None:
