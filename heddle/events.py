@@ -47,6 +47,7 @@ LEASES_DEGRADED = Event(
     "heddle_leases_degraded", "Times that a shared rate could not be counted and a replica went on with its share.", ("tier",), "error"
 )
 DECISIONS_LOST = Event("heddle_decisions_lost", "Routing decisions that were not recorded: the store was away for too long.", (), "warning")
+FOREIGN_LISTENER = Event("heddle_foreign_listeners", "Other clients found subscribed to the incoming tasks.", (), "warning")
 MACROS_LOADED = Event("heddle_macros_loaded", "Registries taken into use.", (), "info")
 MACROS_REFUSED = Event("heddle_macros_refused", "Registries that could not be loaded; the good one stays in use.", (), "error")
 PROGRESS = Event("heddle_progress_reports", "Progress that handlers reported.", ("worker_type",), "debug")

@@ -33,7 +33,7 @@ from nats.aio.client import Client
 from heddle import events, subjects
 from heddle.broker.connect import submit
 from heddle.broker.periodic import every
-from heddle.errors import BrokerError
+from heddle.errors import BrokerError, Code
 from heddle.messages import TaskMessage
 from heddle.router.buckets import Bucket, full, refilled
 from heddle.router.decide import Decision, Dispatch, Refuse, Wait
@@ -109,7 +109,7 @@ class Audit:
         self._number = 0
         self._rules: Rules | None = None
         self._keys: tuple[str, ...] = ()
-        self._lines: dict[str | None, int] = {}
+        self._lines: dict[str, int] = {}
         self._away = False
 
     @property
@@ -144,7 +144,7 @@ class Audit:
         """
         if rules is not self._rules:
             self._follow(rules)
-        bucket = decision.bucket if type(decision) is Dispatch else buckets.get(decision.tier or "")
+        bucket = None if type(decision) is Dispatch else buckets.get(decision.tier or "")
         self._notes.append((task_id, task, decision, bucket, now, size, since, told))
         if len(self._notes) >= PART:
             self._encode()
@@ -154,7 +154,7 @@ class Audit:
         self._encode()
         self._rules = rules
         self._keys = tuple(dict.fromkeys(key for route in rules.routes for key, _ in route.metadata))
-        self._lines = {rule.label: rule.line for rule in (*rules.routes, *rules.worker_types.values())}
+        self._lines = {route.label: route.line for route in rules.routes} | {one.label: one.line for one in rules.worker_types.values()}
 
     def _encode(self) -> None:
         """Turn the notes into bytes; of too many that wait for the store the oldest go."""
@@ -165,7 +165,7 @@ class Audit:
         self._number += 1
         key = f"{self._replica}.{int(notes[0][4] * 1e6)}.{self._number}"
         try:
-            body = b"," + pydantic_core.to_json([self._row(note, rules) for note in notes])[1:-1]
+            body = b"," + pydantic_core.to_json(self._rows(notes, rules))[1:-1]
         except (ValueError, UnicodeError) as error:  # not even then may a note stand in a task's way
             self._lost(len(notes), str(error))
             return
@@ -179,36 +179,31 @@ class Audit:
             self._encoded -= oldest.notes
             self._lost(oldest.notes, f"the store was away; more than {MOST_NOTES} wait")
 
-    def _row(self, note: _Note, rules: Rules) -> tuple[Any, ...]:
-        task_id, task, decision, bucket, now, size, since, told = note
-        parent, worker_type, priority, asked, generation, hops, expires_at = _ASKED(task)
-        rule = decision.rule
-        line = self._lines.get(rule)
-        if line is None and rule is not None and (entry := rules.worker_types.get(worker_type)) is not None:
-            line = entry.line
-        more: dict[str, Any] | None = None
-        if self._keys and task.metadata:
-            more = self._metadata(task.metadata)
-        if generation or hops or expires_at is not None or since is not None or told is not None:
-            given = {"generation": generation, "hops": hops, "expires_at": expires_at, "since": since, "told": told}
-            more = {name: value for name, value in given.items() if value} | (more or {})
-        kind, code = "dispatch", None
-        if type(decision) is Dispatch:
-            left = None if bucket is None else bucket.level
-        else:
-            left = _left(rules, decision.tier, bucket, now)
+    def _rows(self, notes: list[_Note], rules: Rules) -> list[tuple[Any, ...]]:
+        lines, keys, digest, rows = self._lines, self._keys, rules.digest, []
+        for task_id, task, decision, bucket, now, size, since, told in notes:
+            parent, worker_type, priority, asked, generation, hops, expires_at = _ASKED(task)
+            rule = decision.rule
+            line = lines.get(rule or "")
+            if line is None and rule is not None and (entry := rules.worker_types.get(worker_type)) is not None:
+                line = entry.line  # the task's own wish, which its worker type allows
+            more = _seen(keys, task.metadata) if keys else None
+            if generation or hops or expires_at is not None or since is not None or told is not None:
+                given = {"generation": generation, "hops": hops, "expires_at": expires_at, "since": since, "told": told}
+                more = {name: value for name, value in given.items() if value} | (more or {})
+            code: Code | None = None
             match decision:
+                case Dispatch(bucket=taken):
+                    kind, left = "dispatch", None if taken is None else taken.level
                 case Wait(ready_at=ready_at, give_up_at=give_up_at):
-                    kind = "wait"
+                    kind, left = "wait", _left(rules, decision.tier, bucket, now)
                     more = {**(more or {}), "ready_at": ready_at, "give_up_at": give_up_at}
-                case Refuse():
-                    kind, code = "refuse", decision.code.value
-        return task_id, parent, worker_type, priority, asked, decision.tier, kind, code, rule, line, left, rules.digest, now, size, more
-
-    def _metadata(self, metadata: Mapping[str, Any]) -> dict[str, Any] | None:
-        """What the routes look at."""
-        found = {key: _short(metadata[key]) for key in self._keys if key in metadata}
-        return {"metadata": found} if found else None
+                case Refuse(code=code):
+                    kind, left = "refuse", _left(rules, decision.tier, bucket, now)
+            rows.append(
+                (task_id, parent, worker_type, priority, asked, decision.tier, kind, code, rule, line, left, digest, now, size, more)
+            )
+        return rows
 
     def _lost(self, notes: int, reason: str) -> None:
         self._observer.see(events.DECISIONS_LOST, "routing decisions are not recorded", decisions=notes, reason=reason)
@@ -246,17 +241,17 @@ class Audit:
         return self._sending
 
 
-def _short(value: Any) -> Any:
-    """A value of metadata as it is recorded: a condition sees only texts, numbers and booleans."""
-    match value:
-        case str():
-            return value if len(value) <= METADATA_CHARS else f"{value[:METADATA_CHARS]}…"
-        case bool() | float():
-            return value
-        case int() if abs(value) < 2**63:
-            return value
-        case _:
-            return None
+def _seen(keys: tuple[str, ...], metadata: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Of a task's metadata what the routes look at: conditions see texts, numbers and booleans, and whether a key is there."""
+    seen: dict[str, Any] = {}
+    for key in keys:
+        if key in metadata:
+            value = metadata[key]
+            if type(value) is str:
+                seen[key] = value if len(value) <= METADATA_CHARS else f"{value[:METADATA_CHARS]}…"
+            else:
+                seen[key] = value if isinstance(value, bool | float) or (isinstance(value, int) and abs(value) < 2**63) else None
+    return {"metadata": seen} if seen else None
 
 
 def _left(rules: Rules, name: str | None, bucket: Bucket | None, now: float) -> float | None:

@@ -24,6 +24,7 @@ from heddle.messages import TaskMessage, decode
 from heddle.router.audit import Audit, recording
 from heddle.router.buckets import Bucket
 from heddle.router.decide import Decision, Dispatch, Refuse, Wait, decide
+from heddle.router.foreign import LOOK_EVERY, ForeignListeners
 from heddle.router.leases import NO_TOKENS, Leases
 from heddle.router.places import LEAD, MOST_NEAR, NEAR, Lines, due_at, schedule_headers, waiting_since
 from heddle.router.rules import Rules
@@ -292,7 +293,11 @@ async def routing(
     await outbox.start()
 
     async def on_delivery(delivery: Delivery) -> None:
-        await router.on_task(delivery)
+        try:
+            await router.on_task(delivery)
+        except Exception as error:  # noqa: BLE001  # whatever it is, the router stays up and the message comes again
+            observer.see(events.UNEXPECTED, "could not route a task; it comes again", role="router", error=repr(error))
+            await intake.release()
 
     intake = Intake(client, settings.window, on_delivery, observer)
     audit = Audit(client, observer, replica) if audit_decisions else None
@@ -318,7 +323,13 @@ async def routing(
     observer.see(events.ROLE_STARTED, "routing", role="router", replica=replica, rules=rules.digest)
     try:
         sweeper = Sweeper(client, outbox, observer, router.clock)
-        async with looked_after(intake, outbox), every(SWEEP_EVERY, sweeper.round, at_once=True), recording(audit):
+        foreign = ForeignListeners(client, observer)
+        async with (
+            looked_after(intake, outbox),
+            every(SWEEP_EVERY, sweeper.round, at_once=True),
+            every(LOOK_EVERY, foreign.look, at_once=True),
+            recording(audit),
+        ):
             yield router
             await router.drain(settings.ack_wait)
     finally:

@@ -5,8 +5,8 @@ import os
 from pathlib import Path
 
 import pytest
-from tests.workflows.git_repository import GitRepository
 
+from tests.workflows.git_repository import GitRepository
 from workflows import local_git
 from workflows.forge import Change, FileChange, ForgeBusy, ForgeError, UnknownRef, UnknownRepository
 from workflows.local_git import LocalGit

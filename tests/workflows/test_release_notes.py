@@ -3,8 +3,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.workflows.git_repository import GitRepository
 
+from tests.workflows.git_repository import GitRepository
 from workflows import release_notes as module
 from workflows.forge import UnknownRef
 from workflows.local_git import LocalGit

@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.workflows.git_repository import GitRepository
 
 from heddle.macros.failures import Again, End, judge
+from tests.workflows.git_repository import GitRepository
 from workflows.forge import ForgeBusy, UnknownRepository
 from workflows.local_git import LocalGit
 from workflows.repo_triage import TriageReport, TriageRequest, repo_triage
