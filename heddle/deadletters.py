@@ -6,11 +6,13 @@ A letter is a pure function of outcome and original, so that whoever finds the o
 from __future__ import annotations
 
 import base64
+import codecs
 import hashlib
 import json
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+import pydantic_core
 from nats.aio.client import Client
 
 from heddle import events, subjects
@@ -178,7 +180,8 @@ def letter_of(outcome: TaskResult, original: bytes) -> Letter | None:
         size=len(original),
         sha256=hashlib.sha256(original).hexdigest(),
     )
-    body = letter.encode()[:-1] + b',"original_task":' + carried + b"}"
+    head = letter.model_dump_json(exclude={"original_task"}, exclude_none=True).encode()
+    body = head[:-1] + b',"original_task":' + carried + b"}"
     return Letter(letter.id, code.value, subjects.dead(code.value, worker_type, letter.tier, letter.id), body, whole)
 
 
@@ -187,33 +190,31 @@ def _carried(original: bytes) -> tuple[bytes, Literal["json", "text", "base64"],
     if len(original) <= WHOLE_ORIGINAL:
         if _is_json(original):
             return original, "json", None
-        text, encoding = _as_text(original)
+        text, encoding = _as_text(original, whole=True)
         encoded = json.dumps(text, ensure_ascii=False).encode()
         if len(encoded) <= ENCODED_ORIGINAL:
             return encoded, encoding, None
-    text, encoding = _as_text(original[:CUT_ORIGINAL])
+    text, encoding = _as_text(original[:CUT_ORIGINAL], whole=False)
     return json.dumps(text, ensure_ascii=False).encode(), encoding, original
 
 
 def _is_json(body: bytes) -> bool:
-    def refuse(constant: str) -> None:
-        raise ValueError(constant)
-
+    """Whether a letter with this JSON in it can still be decoded: read by the decoder's own parser, and not at its deepest."""
     try:
-        json.loads(body.decode(), parse_constant=refuse)
-    except (ValueError, RecursionError):
-        return False
-    return True
+        match pydantic_core.from_json(b"[[%b]]" % body, allow_inf_nan=False):
+            case [[_]]:  # one value, and not a text such as `1, 2` or `1], [2`
+                return True
+    except ValueError:
+        pass
+    return False
 
 
-def _as_text(body: bytes) -> tuple[str, Literal["text", "base64"]]:
-    for cut in range(4):  # a cut may fall into a character of up to four bytes
-        try:
-            return body[: len(body) - cut].decode(), "text"
-        except UnicodeDecodeError as error:
-            if len(body) < CUT_ORIGINAL or error.start < len(body) - 4:
-                break
-    return base64.b64encode(body).decode(), "base64"
+def _as_text(body: bytes, *, whole: bool) -> tuple[str, Literal["text", "base64"]]:
+    """The bytes as a string, and which kind; the rest of a character that a cut went through is left out."""
+    try:
+        return codecs.getincrementaldecoder("utf-8")().decode(body, final=whole), "text"
+    except UnicodeDecodeError:
+        return base64.b64encode(body).decode(), "base64"
 
 
 def _short(detail: str) -> str:

@@ -10,7 +10,7 @@ import functools
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import KeysView, Mapping
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal, Required, TypeVar
@@ -79,8 +79,14 @@ class Message(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True, extra="allow")
 
     def encode(self) -> bytes:
-        """The message as JSON; fields that are None are left out, for null equals absent."""
-        return self.model_dump_json(exclude_none=True).encode()
+        """The message as JSON; optional fields that are None are left out, for null equals absent."""
+        absent = {name for name in _optional(type(self)) if getattr(self, name) is None}
+        return self.model_dump_json(exclude=absent).encode()
+
+
+@functools.cache
+def _optional(model: type[Message]) -> frozenset[str]:
+    return frozenset(name for name, field in model.model_fields.items() if not field.is_required())
 
 
 class Goal(Message):
@@ -113,11 +119,6 @@ class TaskMessage(Message):
     generation: Count = 0
     hops: Count = 0
 
-    @property
-    def names_tier(self) -> bool:
-        """Did the message say a tier itself?"""
-        return "model_tier" in self.model_fields_set
-
 
 class Envelope:
     """What the router reads of a task, made by `decode_envelope`: a TaskMessage without what the router only passes on.
@@ -140,9 +141,9 @@ class Envelope:
         self.__dict__ = found
 
     @property
-    def names_tier(self) -> bool:
-        """Did the message say a tier itself?"""
-        return "model_tier" in self.__dict__
+    def model_fields_set(self) -> KeysView[str]:
+        """The fields that stood in the message, as a TaskMessage has them."""
+        return self.__dict__.keys()
 
 
 Routable = Envelope | TaskMessage
@@ -299,7 +300,7 @@ def _without_nulls(model: type[Message], body: bytes) -> bytes:
         return body
     if not isinstance(parsed, dict):
         return body
-    optional = {name for name, field in model.model_fields.items() if not field.is_required()}
+    optional = _optional(model)
     kept = {key: value for key, value in parsed.items() if value is not None or key not in optional}
     return pydantic_core.to_json(kept, inf_nan_mode="constants") if len(kept) < len(parsed) else body
 
@@ -328,8 +329,8 @@ def readable(body: bytes) -> dict[str, Any]:
     A dead letter names the task if at least its id can be read, so that nobody waits for ever.
     """
     try:
-        parsed = pydantic_core.from_json(body)
-    except ValueError:
+        parsed = json.loads(body.decode(errors="surrogateescape"))  # the decoder's parser stops at half a surrogate pair, this one does not
+    except (ValueError, RecursionError):
         return {}
     return parsed if isinstance(parsed, dict) else {}
 
@@ -341,7 +342,10 @@ def readable_task_id(parsed: dict[str, Any], key: str = "task_id") -> str | None
         return None
     if key == "goal_id":
         return value if is_token(value) else None
-    return value if len(value.encode(errors="replace")) <= TASK_ID_BYTES else None
+    try:
+        return _within_id_limit(value)
+    except ValueError:  # too long, or no Unicode text
+        return None
 
 
 _TOKEN = re.compile(TOKEN_PATTERN)

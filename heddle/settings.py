@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+import pydantic_settings
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
@@ -128,5 +130,9 @@ def load_settings(**flags: Any) -> Settings:
             for p in error.errors(include_url=False)
         ]
         raise SettingsError("\n".join(lines)) from None
+    except pydantic_settings.SettingsError as error:
+        section = re.findall(r'field "(\w+)"', str(error))[0]
+        variable = f"HEDDLE_{section.upper()}"
+        raise SettingsError(f"setting {section} ({variable}): not JSON: {error.__cause__}; set {variable}__<FIELD> instead") from None
     except (ValueError, OSError) as error:
         raise SettingsError(f"{find_upwards('heddle.toml')}: {error}") from None

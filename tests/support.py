@@ -154,6 +154,15 @@ class Ground:
 
         return await eventually(look, lambda found: len(found) >= count)
 
+    async def all_outcomes(self) -> list[TaskResult]:
+        """Every stored outcome, page by page."""
+        found: list[TaskResult] = []
+        at = 1
+        while page := await stored_from(self.client, subjects.OUTCOMES, at, "heddle.outcomes.>", 1000):
+            found += [decode(TaskResult, one.body) for one in page]
+            at = page[-1].sequence + 1
+        return found
+
     async def waiting(self, stream: str) -> int:
         """How many messages a stream holds."""
         return int((await js_api(self.client, f"STREAM.INFO.{stream}"))["state"]["messages"])

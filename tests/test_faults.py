@@ -31,7 +31,9 @@ STEPS = {
 
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("step", STEPS)
-async def test_a_router_that_dies_at_this_step_leaves_one_outcome_for_every_task(nats_url: str, tmp_path: Path, step: str, when: str) -> None:
+async def test_a_router_that_dies_at_this_step_leaves_one_outcome_for_every_task(
+    nats_url: str, tmp_path: Path, step: str, when: str
+) -> None:
     worker_type, prefix = STEPS[step]
     (tmp_path / "rules.yaml").write_text(RULES)
     fault = [sys.executable, str(Path(__file__).parent / "faulty_router.py"), when, prefix, "--"]

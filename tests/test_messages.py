@@ -162,6 +162,11 @@ def test_an_unknown_key_that_is_null_is_passed_on_too(key: str) -> None:
     assert json.loads(task(**{key: None}).encode()).get(key, "gone") is None
 
 
+def test_a_bold_field_that_is_null_is_written_too() -> None:
+    letter = decode(DeadLetter, json.dumps(SMALLEST[DeadLetter] | {"original_task": None}).encode())
+    assert decode(DeadLetter, letter.encode()) == letter
+
+
 def test_a_null_inside_a_payload_is_passed_on() -> None:
     assert task(payload={"a": None, "b": [None]}).encode().count(b"null") == 2
 
@@ -434,6 +439,18 @@ def test_a_task_id_is_hashed_to_the_first_32_hex_digits_of_its_sha256() -> None:
 def test_of_a_message_that_does_not_decode_its_keys_may_still_be_read(body: bytes, parsed: dict[str, Any] | None) -> None:
     found = readable(body)
     assert found == parsed if parsed is not None else found["task_id"] == "1"
+
+
+@pytest.mark.parametrize(
+    "payload", [rb'"\ud800"', rb'{"\udc00":1}', b'"\xff"', b"[" * 300 + b"]" * 300], ids=["value", "key", "bytes", "deep"]
+)
+def test_a_task_id_is_read_whatever_the_payload_is(payload: bytes) -> None:
+    assert readable_task_id(readable(b'{"task_id":"1","payload":%b}' % payload)) == "1"
+
+
+@pytest.mark.parametrize("task_id", [rb"\ud800", b"\xff"])
+def test_a_task_id_that_is_no_text_is_not_read(task_id: bytes) -> None:
+    assert readable_task_id(readable(b'{"task_id":"%b"}' % task_id)) is None
 
 
 @pytest.mark.parametrize("value", [None, 5, "", [], {}, "a.b", "x" * 129])

@@ -53,8 +53,9 @@ def router(
         async with ground(url, "router", settings, log_level=log_level, metrics_port=metrics_port, metrics_host=metrics_host) as on:
             source = BucketSource(on.client) if rules == FROM_NATS else FileSource(rules_path(Path(rules) if rules else None))
             read = parse_rules(await source.text(), source.name)
+            recorded = settings.telemetry.log_routing_decisions
             async with (
-                routing(on.client, on.streams, read, settings.router, on.observer, on.replica) as router,
+                routing(on.client, on.streams, read, settings.router, on.observer, on.replica, audit_decisions=recorded) as router,
                 reloading(router, source),
             ):
                 await until_stopped()

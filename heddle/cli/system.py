@@ -108,13 +108,14 @@ async def system(
     """
     read = read_rules(rules)
     registry = load(macros)
+    recorded = settings.telemetry.log_routing_decisions
     if "phrases" not in settings.planner.model_fields_set:
         settings = settings.model_copy(update={"planner": settings.planner.model_copy(update={"phrases": "fallback"})})
     with embedded(store, port=port) as server:
         async with (
             planner_for(registry, settings) as planner,
             ground(server.url, "system", settings, log_level=log_level) as on,
-            routing(on.client, on.streams, read, settings.router, on.observer, on.replica) as router,
+            routing(on.client, on.streams, read, settings.router, on.observer, on.replica, audit_decisions=recorded) as router,
             reloading(router, FileSource(rules)),
             orchestrating(on.client, on.streams, planner, settings.orchestrator, on.observer, on.replica) as orchestrator,
         ):

@@ -136,7 +136,9 @@ async def _page(client: Client, start: int, end: int) -> list[Stored]:
     """The batches from `start` to before `end`; the server may give them in several answers."""
     page: list[Stored] = []
     while start < end:
-        stored = [one for one in await stored_from(client, subjects.DECISIONS, start, "heddle.decisions.*", end - start) if one.sequence < end]
+        stored = [
+            one for one in await stored_from(client, subjects.DECISIONS, start, "heddle.decisions.*", end - start) if one.sequence < end
+        ]
         if not stored:
             break
         page += stored
@@ -145,11 +147,14 @@ async def _page(client: Client, start: int, end: int) -> list[Stored]:
 
 
 def _of_batch(message: Stored) -> list[Recorded]:
-    names = set(Recorded.__slots__) - {"replica", "more"}
     replica = message.subject.rsplit(".", 1)[-1]
-    return [
-        Recorded(replica=replica, more=row.get("more") or {}, **{name: row.get(name) for name in names}) for row in batch_of(message.body)
-    ]
+    return [_recorded({"replica": replica} | row) for row in batch_of(message.body)]
+
+
+def _recorded(row: dict[str, Any]) -> Recorded:
+    """Columns that a newer heddle added are left aside."""
+    known = {name: row.get(name) for name in Recorded.__slots__}
+    return Recorded(**(known | {"more": row.get("more") or {}}))
 
 
 def _complete(found: list[Recorded], oldest: list[dict[str, Any]]) -> bool:

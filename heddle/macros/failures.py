@@ -62,13 +62,22 @@ class Again:
 Verdict = End | Again
 
 
+def described(error: BaseException) -> str:
+    """An error in words, such as "ValueError: no"; its class alone if it has no words of its own, or fails at finding them."""
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001  # an error's `__str__` may raise anything too
+        text = ""
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
 def judge(error: BaseException, attempt: int, fails: Mapping[type[BaseException], Failure]) -> Verdict:
     """What follows from an error that a handler raised on attempt number `attempt` (the first is 1).
 
     The most specific declared class decides. An error that nobody declared is a bug in the macro: no retry.
     """
     declared = next((fails[kind] for kind in type(error).__mro__ if kind in fails), None)
-    detail = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    detail = described(error)
     match declared:
         case Retry(times, backoff) if attempt <= times:
             return Again(backoff * 2 ** (attempt - 1))

@@ -24,6 +24,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from heddle.errors import DefinitionError
 from heddle.macros.loading import AnyMacro
+from heddle.macros.macro import explain_fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,7 @@ def read_fixture(path: Path) -> Fixture:
             pass
         case _:
             raise DefinitionError(f"{path}: a fixture has `input`, perhaps `tools`, and `output` or `fails`")
-    tools: dict[str, Any] = parsed.get("tools") or {}
+    tools = _tools(rest.get("tools"), path)
     match rest:
         case {"output": output} if "fails" not in rest:
             return Fixture(path, given, tools, output=output)
@@ -69,6 +70,16 @@ def read_fixture(path: Path) -> Fixture:
             return Fixture(path, given, tools, fails=name)
         case _:
             raise DefinitionError(f"{path}: a fixture has either `output: …` or `fails: {{error: NAME}}`")
+
+
+_TOOLS = TypeAdapter(dict[str, dict[str, Any]])
+
+
+def _tools(parsed: Any, path: Path) -> dict[str, dict[str, Any]]:
+    try:
+        return {} if parsed is None else _TOOLS.validate_python(parsed, strict=True)
+    except ValidationError as error:
+        raise DefinitionError(f"{path}: `tools:` is {{TOOL: {{METHOD: ANSWER}}}}: {explain_fields(error)}") from None
 
 
 def difference(expected: Any, found: Any, path: str = "output") -> str | None:

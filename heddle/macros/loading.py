@@ -6,14 +6,20 @@ import importlib
 import importlib.util
 import re
 import sys
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
-from types import MappingProxyType, ModuleType
+from types import CodeType, MappingProxyType, ModuleType
 from typing import Any
 
 from heddle.errors import DefinitionError
+from heddle.macros.failures import described
 from heddle.macros.macro import Macro, Provider
+from heddle.settings import Settings
 
 AnyMacro = Macro[..., Any]
 
@@ -39,12 +45,13 @@ def load(sources: Sequence[str]) -> Registry:
     """Collect from each source: a module's name, a file `x.py`, or a folder of such files.
 
     A folder is loaded afresh as a package of its own name, so that its files may import each other
-    (`from workflows.forge import Forge`); loading it again reads what was saved since.
+    (`from workflows.forge import Forge`); loading it again reads what was saved since. What is given twice counts once.
 
     Raises:
-        DefinitionError: a source does not exist or cannot be imported, or two macros share a name and version.
+        DefinitionError: a source does not exist or cannot be imported, a folder has the name of a package that is imported
+            already, or two macros share a name and version.
     """
-    return collect(item for source in sources for module in _modules(source) for item in vars(module).values())
+    return collect(item for module in _modules(sources) for item in list(vars(module).values()))
 
 
 def collect(items: Iterator[Any]) -> Registry:
@@ -67,7 +74,7 @@ def collect(items: Iterator[Any]) -> Registry:
     for versions in macros.values():
         for macro in versions.values():
             for parameter, tool in macro.tools.items():
-                if tool not in providers:
+                if tool not in providers and tool is not Settings:  # the settings are there without asking
                     raise DefinitionError(
                         f"{macro.where}: {macro.name} needs a {_type_name(tool)} as {parameter!r}, and nothing provides one: "
                         f"write `@provides async def {parameter}() -> AsyncIterator[{_type_name(tool)}]` in a file beside it"
@@ -79,42 +86,65 @@ def _type_name(tool: Any) -> str:
     return getattr(tool, "__name__", repr(tool))
 
 
-def _modules(source: str) -> Iterator[ModuleType]:
-    path = Path(source)
-    if path.is_dir():
-        yield from _folder(path.resolve())
-    elif path.suffix == ".py":
-        if not path.is_file():
+def _modules(sources: Sequence[str]) -> Iterator[ModuleType]:
+    """The modules of all sources, each once: folders first, so that a file or module of one of them is there already."""
+    folders = dict.fromkeys(Path(source).resolve() for source in sources if Path(source).is_dir())
+    for folder in folders:
+        yield from _folder(folder)
+    loaded = {file.resolve() for folder in folders for file in _files(folder)}
+    for source in sources:
+        path = Path(source)
+        if path.is_dir():
+            continue
+        if path.suffix != ".py":
+            yield _module(source)
+        elif not path.is_file():
             raise DefinitionError(f"no file {source}: give a module, a file or a folder of macros")
-        yield _execute(path.resolve(), path.stem)
-    elif "/" in source or not all(part.isidentifier() for part in source.split(".")):
-        raise DefinitionError(f"no folder {source}: give a module, a file or a folder of macros, or make a project with `heddle init`")
-    else:
-        try:
-            yield importlib.import_module(source)
-        except ImportError as error:
-            raise DefinitionError(f"cannot import {source}: {error}") from error
+        elif (file := path.resolve()) not in loaded:
+            loaded.add(file)
+            yield _execute(file, f"heddle_macros_{file.stem}_{zlib.crc32(bytes(file)):08x}")  # a name that nobody else's module has
 
 
-def _folder(folder: Path) -> Iterator[ModuleType]:
-    package = re.sub(r"\W", "_", folder.name)
-    for loaded in [name for name in sys.modules if name == package or name.startswith(f"{package}.")]:
-        del sys.modules[loaded]
-    importlib.invalidate_caches()
-    _execute(folder / "__init__.py", package, search=[str(folder)])
-    for file in sorted(folder.glob("*.py")):
-        if file.stem != "__init__" and not file.stem.startswith("test_"):
-            name = f"{package}.{file.stem}"
-            yield sys.modules.get(name) or _import(name, file)
-
-
-def _import(name: str, file: Path) -> ModuleType:
+def _module(name: str) -> ModuleType:
+    if "/" in name or not all(part.isidentifier() for part in name.split(".")):
+        raise DefinitionError(f"no folder {name}: give a module, a file or a folder of macros, or make a project with `heddle init`")
     try:
         return importlib.import_module(name)
     except DefinitionError:
         raise
+    except ImportError as error:
+        raise DefinitionError(f"cannot import {name}: {error}") from error
     except Exception as error:
-        raise DefinitionError(f"cannot load {file}: {type(error).__name__}: {error}") from error
+        raise DefinitionError(f"cannot import {name}: {described(error)}") from error
+
+
+def _files(folder: Path) -> list[Path]:
+    return [file for file in sorted(folder.glob("*.py")) if not file.stem.startswith("test_")]
+
+
+def _folder(folder: Path) -> list[ModuleType]:
+    package = re.sub(r"\W", "_", folder.name)
+    _refuse_taken(package, folder)
+    for loaded in [name for name in sys.modules if name == package or name.startswith(f"{package}.")]:
+        del sys.modules[loaded]
+    importlib.invalidate_caches()
+    with _from_source(package):
+        itself = _execute(folder / "__init__.py", package, search=[str(folder)])
+        return [itself, *(_import(f"{package}.{file.stem}", file) for file in _files(folder) if file.stem != "__init__")]
+
+
+def _refuse_taken(package: str, folder: Path) -> None:
+    """A folder must not take the name of a package that others import."""
+    known = sys.modules.get(package)
+    places = list(getattr(known, "__path__", ()))
+    if known is not None and [Path(place).resolve() for place in places] != [folder]:
+        where = getattr(known, "__file__", None) or next(iter(places), "Python itself")
+        raise DefinitionError(f"cannot load {folder}: {package!r} is imported already, from {where}; rename the folder")
+
+
+def _import(name: str, file: Path) -> ModuleType:
+    with _load_errors(file):
+        return importlib.import_module(name)
 
 
 def _execute(file: Path, name: str, search: list[str] | None = None) -> ModuleType:
@@ -122,18 +152,50 @@ def _execute(file: Path, name: str, search: list[str] | None = None) -> ModuleTy
     if search is not None and not file.exists():
         spec = importlib.util.spec_from_loader(name, loader=None, is_package=True)
     else:
-        spec = importlib.util.spec_from_file_location(name, file, submodule_search_locations=search)
-    if spec is None:
-        raise DefinitionError(f"cannot load {file}: not a Python file")
+        spec = importlib.util.spec_from_file_location(name, file, loader=_Source(name, str(file)), submodule_search_locations=search)
+    assert spec is not None  # noqa: S101  # for the type checker: it is None only where no loader is found
     if search is not None:
         spec.submodule_search_locations = search
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     if spec.loader is not None:
-        try:
+        with _load_errors(file):
             spec.loader.exec_module(module)
-        except DefinitionError:
-            raise
-        except Exception as error:
-            raise DefinitionError(f"cannot load {file}: {type(error).__name__}: {error}") from error
     return module
+
+
+@contextmanager
+def _load_errors(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except DefinitionError:
+        raise
+    except Exception as error:
+        raise DefinitionError(f"cannot load {file}: {described(error)}") from error
+
+
+class _Source(SourceFileLoader):
+    """Compiles what the file says now: a `.pyc` cannot tell two files of the same second and size apart."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        path = self.get_filename(fullname)
+        return self.source_to_code(self.get_data(path), path)
+
+
+@contextmanager
+def _from_source(package: str) -> Iterator[None]:
+    """While this lasts, whatever of the package is imported is compiled anew."""
+
+    class Finder(MetaPathFinder):
+        def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
+            spec = PathFinder.find_spec(fullname, path, target) if fullname.startswith(f"{package}.") else None
+            if spec is not None and isinstance(spec.loader, SourceFileLoader):
+                spec.loader = _Source(fullname, spec.loader.path)
+            return spec
+
+    finder = Finder()
+    sys.meta_path.insert(0, finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)

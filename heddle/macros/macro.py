@@ -11,13 +11,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Generic, ParamSpec, TypeVar, overload
+from typing import Any, Final, Generic, ParamSpec, TypeVar, overload
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from heddle.errors import Code, DefinitionError, MacroFailure
-from heddle.macros.failures import Failure
-from heddle.macros.schema import Schema, compile_schema, person_only_fields, planner_schema
+from heddle.macros.failures import Failure, described
+from heddle.macros.schema import Schema, compile_schema, person_only_fields, planner_schema, refuse_inner_person_only
 from heddle.messages import is_name
 
 P = ParamSpec("P")
@@ -94,8 +94,8 @@ class Macro(Generic[P, R]):
         """
         try:
             return self.input.model_validate_json(_TO_JSON(payload), strict=True, extra="forbid")
-        except ValidationError as error:
-            raise MacroFailure(Code.INVALID_PAYLOAD, explain_fields(error)) from None
+        except Exception as error:  # noqa: BLE001  # a validator of the macro's own may raise anything
+            raise MacroFailure(Code.INVALID_PAYLOAD, _explain(error)) from None
 
     def write(self, output: Any) -> bytes:
         """The handler's output as JSON, checked against its annotation.
@@ -104,9 +104,11 @@ class Macro(Generic[P, R]):
             MacroFailure: `handler_failed`: the handler returned something else than it promised.
         """
         try:
-            return self.output.dump_json(self.output.validate_python(output, strict=True))
-        except ValidationError as error:
-            raise MacroFailure(Code.HANDLER_FAILED, f"the output breaks the macro's own schema: {explain_fields(error)}") from None
+            written = self.output.dump_json(self.output.validate_python(output, strict=True), warnings=False)
+            self.output.validate_json(written, **_AS_WRITTEN)  # a model may have been changed since it was made
+        except Exception as error:  # noqa: BLE001  # a validator or serializer of the macro's own may raise anything
+            raise MacroFailure(Code.HANDLER_FAILED, f"the output breaks the macro's own schema: {_explain(error)}") from None
+        return written
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,12 @@ class Provider:
 
 
 _TO_JSON = TypeAdapter(dict[str, Any]).dump_json
+_AS_WRITTEN: Final[Mapping[str, Any]] = {"strict": True, "extra": "ignore", "by_name": True, "by_alias": True}
+"""Written are names, not aliases, and computed fields besides."""
+
+
+def _explain(error: Exception) -> str:
+    return explain_fields(error) if isinstance(error, ValidationError) else described(error)
 
 
 def explain_fields(error: ValidationError) -> str:
@@ -180,37 +188,21 @@ def macro(
     def define(function: Callable[P, Awaitable[R]]) -> Macro[P, R]:
         where = _where(function)
         macro_name = name or function.__name__
-        if not is_name(macro_name):
-            raise DefinitionError(
-                f"{where}: {macro_name!r} cannot be a macro's name: lower-case letters, digits, - and _, at most 63, and no reserved word"
-            )
-        if version < 1:
-            raise DefinitionError(f"{where}: {macro_name}: version {version} is below 1")
-        if not inspect.iscoroutinefunction(function):
-            raise DefinitionError(f"{where}: {macro_name} must be an `async def` function")
-        hints = _hints(function, where)
-        parameters = list(inspect.signature(function).parameters.values())
-        input_model = hints.get(parameters[0].name) if parameters else None
-        if not (isinstance(input_model, type) and issubclass(input_model, BaseModel)):
-            raise DefinitionError(f"{where}: {macro_name}'s first parameter must be annotated with a pydantic model: it is the input")
-        if "return" not in hints or hints["return"] is type(None):
-            raise DefinitionError(f"{where}: {macro_name} needs a return annotation: it is the output")
-        for parameter in parameters[1:]:
-            if parameter.kind is not inspect.Parameter.KEYWORD_ONLY or parameter.name not in hints:
-                raise DefinitionError(
-                    f"{where}: {macro_name}: {parameter.name!r} must be keyword-only and annotated: tools are injected by type"
-                )
+        _check_promises(where, macro_name, version, timeout, tier)
+        input_model, output, injected = _read_signature(function, where, macro_name)
+        schema = compile_schema(input_model, f"{where}: {macro_name}'s input")
+        refuse_inner_person_only(schema, f"{where}: {macro_name}'s input")
         return Macro(
             name=macro_name,
             version=version,
             intent=_first_line(function),
             handler=function,
             input=input_model,
-            schema=compile_schema(input_model, f"{where}: {macro_name}'s input"),
-            output_schema=compile_schema(hints["return"], f"{where}: {macro_name}'s output"),
-            output=TypeAdapter(hints["return"]),
-            tools=MappingProxyType({p.name: hints[p.name] for p in parameters[1:] if hints[p.name] is not Run}),
-            run_parameter=next((p.name for p in parameters[1:] if hints[p.name] is Run), None),
+            schema=schema,
+            output_schema=compile_schema(output, f"{where}: {macro_name}'s output"),
+            output=TypeAdapter(output),
+            tools=MappingProxyType({name: kind for name, kind in injected.items() if kind is not Run}),
+            run_parameter=next((name for name, kind in injected.items() if kind is Run), None),
             fails=MappingProxyType(dict(fails or {})),
             timeout=timeout,
             tier=tier,
@@ -221,6 +213,37 @@ def macro(
         )
 
     return define if handler is None else define(handler)
+
+
+def _check_promises(where: Where, name: str, version: int, timeout: float, tier: str) -> None:
+    words = "lower-case letters, digits, - and _, at most 63, and no reserved word"
+    if not is_name(name):
+        raise DefinitionError(f"{where}: {name!r} cannot be a macro's name: {words}")
+    if version < 1:
+        raise DefinitionError(f"{where}: {name}: version {version} is below 1")
+    if not timeout > 0:  # not a number is neither
+        raise DefinitionError(f"{where}: {name}: a timeout of {timeout} s leaves no time to run")
+    if not is_name(tier):
+        raise DefinitionError(f"{where}: {name}: {tier!r} cannot be a tier: {words}")
+
+
+def _read_signature(function: Callable[..., Any], where: Where, name: str) -> tuple[type[BaseModel], Any, dict[str, Any]]:
+    """The input model, the output's annotation, and what is injected: types by parameter."""
+    if not inspect.iscoroutinefunction(function):
+        raise DefinitionError(f"{where}: {name} must be an `async def` function")
+    hints = _hints(function, where)
+    parameters = list(inspect.signature(function).parameters.values())
+    model = hints.get(parameters[0].name) if parameters else None
+    if not (isinstance(model, type) and issubclass(model, BaseModel)):
+        raise DefinitionError(f"{where}: {name}'s first parameter must be annotated with a pydantic model: it is the input")
+    if parameters[0].kind not in {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}:
+        raise DefinitionError(f"{where}: {name}'s first parameter is the input: it must be an ordinary one, without a * before it")
+    if "return" not in hints or hints["return"] is type(None):
+        raise DefinitionError(f"{where}: {name} needs a return annotation: it is the output")
+    for parameter in parameters[1:]:
+        if parameter.kind is not inspect.Parameter.KEYWORD_ONLY or parameter.name not in hints:
+            raise DefinitionError(f"{where}: {name}: {parameter.name!r} must be keyword-only and annotated: tools are injected by type")
+    return model, hints["return"], {parameter.name: hints[parameter.name] for parameter in parameters[1:]}
 
 
 def provides(make: Callable[..., AsyncIterator[Any]]) -> Provider:

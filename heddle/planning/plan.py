@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import reprlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -67,7 +68,7 @@ def _call(task: Any, answer: str) -> PlannedCall:
         case {"macro": str(name), "arguments": dict(arguments), **rest} if not rest:
             return PlannedCall(name, arguments)
         case _:
-            raise PlanError(Code.NO_PLAN, f"the model's answer has a task of another shape: {json.dumps(task)[:200]}", answer)
+            raise PlanError(Code.NO_PLAN, f"the model's answer has a task of another shape: {reprlib.repr(task)}", answer)
 
 
 def check_plan(calls: Sequence[PlannedCall], registry: Registry, max_tasks: int) -> tuple[PlannedCall, ...]:

@@ -15,6 +15,7 @@ from heddle.planning.plan import UNSUPPORTED
 
 _WORKED_EXAMPLES: Final = 3
 _CONTEXT_SCALAR: Final = 200
+_DEFINITION: Final = "#/$defs/"
 
 _RULES: Final = """\
 You turn a goal into calls of macros. Answer with one line of JSON and nothing else:
@@ -103,9 +104,10 @@ def answer_schema(macros: list[AnyMacro]) -> dict[str, Any]:
     """A union of the macros with an `unsupported` branch; `macro` comes first in each, for it decides the rest."""
     definitions: dict[str, Any] = {}
     branches = []
-    for macro in macros:
-        arguments = {key: value for key, value in macro.planner_schema.items() if key not in {"$schema", "$defs", "title", "description"}}
-        definitions |= macro.planner_schema.get("$defs", {})
+    for number, macro in enumerate(macros):
+        schema = _moved(macro.planner_schema, f"{number}-")
+        arguments = {key: value for key, value in schema.items() if key not in {"$schema", "$defs", "title", "description"}}
+        definitions |= {f"{number}-{name}": part for name, part in schema.get("$defs", {}).items()}
         branches.append(_branch(macro.name, {"arguments": arguments}))
     union: dict[str, Any] = {
         "type": "object",
@@ -114,6 +116,19 @@ def answer_schema(macros: list[AnyMacro]) -> dict[str, Any]:
         "additionalProperties": False,
     }
     return union | ({"$defs": definitions} if definitions else {})
+
+
+def _moved(part: Any, prefix: str) -> Any:
+    """The schema for definitions whose names have a prefix, for two macros may have models of one name."""
+    match part:
+        case dict():
+            return {key: _moved(value, prefix) for key, value in part.items()}
+        case list():
+            return [_moved(value, prefix) for value in part]
+        case str() if part.startswith(_DEFINITION):
+            return f"{_DEFINITION}{prefix}{part.removeprefix(_DEFINITION)}"
+        case _:
+            return part
 
 
 def _branch(name: str, more: dict[str, Any]) -> dict[str, Any]:

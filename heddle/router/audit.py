@@ -24,6 +24,7 @@ import contextlib
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from math import isfinite
 from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
@@ -71,6 +72,7 @@ LAST_FLUSH: Final = 2.0
 
 METADATA_CHARS: Final = 256
 """Of a longer text in metadata only the beginning is recorded."""
+_LARGE: Final = 2**63
 _HEADROOM: Final = 4096
 _HEAD: Final = b"[" + pydantic_core.to_json(COLUMNS)
 
@@ -197,7 +199,7 @@ class Audit:
                     kind, left = "dispatch", None if taken is None else taken.level
                 case Wait(ready_at=ready_at, give_up_at=give_up_at):
                     kind, left = "wait", _left(rules, decision.tier, bucket, now)
-                    more = {**(more or {}), "ready_at": ready_at, "give_up_at": give_up_at}
+                    more = {**(more or {}), "ready_at": ready_at if isfinite(ready_at) else None, "give_up_at": give_up_at}
                 case Refuse(code=code):
                     kind, left = "refuse", _left(rules, decision.tier, bucket, now)
             rows.append(
@@ -250,7 +252,7 @@ def _seen(keys: tuple[str, ...], metadata: Mapping[str, Any]) -> dict[str, Any] 
             if type(value) is str:
                 seen[key] = value if len(value) <= METADATA_CHARS else f"{value[:METADATA_CHARS]}…"
             else:
-                seen[key] = value if isinstance(value, bool | float) or (isinstance(value, int) and abs(value) < 2**63) else None
+                seen[key] = value if isinstance(value, int | float) and -_LARGE < value < _LARGE else None
     return {"metadata": seen} if seen else None
 
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-_ROUNDING: Final = 1e-6
-"""Tokens that may be missing through rounding: a task that comes exactly when its token is due must find it."""
+_EARLY: Final = 1e-6
+"""Seconds by which a token may be taken before it is there. Times near 1.8e9 are 2.4e-7 s apart and travel in microseconds, and a
+task that comes exactly when its token is due must find it. What is taken early is owed: over any time a bucket grants at most
+burst + rate x (elapsed + _EARLY) tokens."""
 
 
 class Bucket(NamedTuple):
@@ -17,6 +19,10 @@ class Bucket(NamedTuple):
 
     level: float
     at: float
+
+
+NO_TOKENS: Final = Bucket(0.0, float("inf"))
+"""The local bucket of a tier that replicas share: it never refills by itself, each lease puts its token in."""
 
 
 def full(burst: int, now: float) -> Bucket:
@@ -37,7 +43,7 @@ def take(bucket: Bucket, rate: float, burst: int, kept: int, now: float) -> Buck
     if now > at:
         level = min(float(burst), level + (now - at) * rate)
         at = now
-    return Bucket(level - 1.0, at) if level >= kept + 1 - _ROUNDING else None
+    return Bucket(level - 1.0, at) if level >= kept + 1 - rate * _EARLY else None
 
 
 def ready_at(bucket: Bucket, rate: float, kept: int) -> float:

@@ -12,8 +12,8 @@ from types import MappingProxyType
 from typing import Final
 
 from heddle.errors import Code
-from heddle.messages import TaskMessage, parse_time
-from heddle.router.buckets import Bucket, full, ready_at, refilled, take
+from heddle.messages import Routable, parse_time
+from heddle.router.buckets import NO_TOKENS, Bucket, full, ready_at, refilled, take
 from heddle.router.rules import Route, Rules, Tier, WorkerType
 
 
@@ -56,7 +56,7 @@ Decision = Dispatch | Wait | Refuse
 
 
 def decide(
-    task: TaskMessage,
+    task: Routable,
     rules: Rules,
     buckets: Mapping[str, Bucket],
     now: float,
@@ -93,8 +93,8 @@ def decide(
         return Refuse(Code.UNKNOWN_TIER, f"the rules declare no tier {name!r}; they have {', '.join(rules.tiers)}", rule=rule)
     if tier.rate is None:
         return Dispatch(name, rule, None)
-    kept = tier.kept[task.priority]
     bucket = buckets.get(name) or full(tier.burst, now)
+    kept = tier.kept[task.priority] if bucket.at != NO_TOKENS.at else 0  # who leased a token has left others theirs already
     last = lines.get((name, task.priority), 0.0) if waiting_since is None and lines else 0.0
     if last <= now or refilled(bucket, tier.rate, tier.burst, now).level >= tier.burst:  # what runs over is nobody's
         left = take(bucket, tier.rate, tier.burst, kept, now)
@@ -104,7 +104,7 @@ def decide(
     return _without_token(tier, rule, refilled(bucket, tier.rate, tier.burst, now), kept, since, now, last)
 
 
-def resolve(task: TaskMessage, rules: Rules, entry: WorkerType) -> tuple[str, str]:
+def resolve(task: Routable, rules: Rules, entry: WorkerType) -> tuple[str, str]:
     """The tier's name and the rule that gave it: the first route that fits, else the type's own tier, else the one asked for."""
     if rules.routes:
         for route in rules.candidates(task.worker_type, task.priority, task.model_tier):
@@ -133,7 +133,7 @@ def _without_token(tier: Tier, rule: str, bucket: Bucket, kept: int, since: floa
 
 
 def explain(
-    task: TaskMessage,
+    task: Routable,
     rules: Rules,
     buckets: Mapping[str, Bucket],
     now: float,
@@ -147,7 +147,7 @@ def explain(
     return decision, tuple(_steps(task, rules, buckets, now, size, decision))
 
 
-def _steps(task: TaskMessage, rules: Rules, buckets: Mapping[str, Bucket], now: float, size: int, decision: Decision) -> Iterator[str]:
+def _steps(task: Routable, rules: Rules, buckets: Mapping[str, Bucket], now: float, size: int, decision: Decision) -> Iterator[str]:
     yield f"rules {rules.digest}; worker type {task.worker_type!r}, priority {task.priority}, asks for tier {task.model_tier!r}"
     yield f"limits: {size} of {rules.limits.max_payload} bytes, {task.hops} of {rules.limits.max_hops} hops"
     if task.expires_at is not None:
@@ -170,7 +170,7 @@ def _steps(task: TaskMessage, rules: Rules, buckets: Mapping[str, Bucket], now: 
             yield f"decision: refuse, {code.value}: {detail}"
 
 
-def _routes_in_words(task: TaskMessage, rules: Rules, entry: WorkerType) -> Iterator[str]:
+def _routes_in_words(task: Routable, rules: Rules, entry: WorkerType) -> Iterator[str]:
     for route in rules.routes:
         missed = list(_misses(route, task))
         label = f"routes[{route.number}] (line {route.line})"
@@ -181,7 +181,7 @@ def _routes_in_words(task: TaskMessage, rules: Rules, entry: WorkerType) -> Iter
     yield f"{label}: tier {entry.tier!r}" if entry.tier else f"{label}: no override, the task's own tier {task.model_tier!r}"
 
 
-def _misses(route: Route, task: TaskMessage) -> Iterator[str]:
+def _misses(route: Route, task: Routable) -> Iterator[str]:
     """The conditions of a route that do not hold, each tried by itself with the very code that decides."""
     for condition, alone in (
         ("worker_type", Route(route.number, route.tier, route.line, worker_type=route.worker_type)),

@@ -27,8 +27,6 @@ TIMEOUT: Final = 0.5
 """Seconds a counter may take to answer."""
 TRY_AGAIN: Final = 1.0
 """Seconds on our own share until the counters are tried again."""
-NO_TOKENS: Final = Bucket(0.0, float("inf"))
-"""The local bucket of a shared tier: it never refills by itself, a lease puts its token in."""
 
 
 @dataclass(slots=True, eq=False)
@@ -88,7 +86,7 @@ class _Desk:
         now = self.leases.clock()
         if now < self.away_until:
             return self._from_share(count, now)
-        kept = self.tier.reserved[priority]
+        kept = self.tier.kept[priority]
         got = 0
         try:
             for window in self.windows.open(now, kept):

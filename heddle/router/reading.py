@@ -34,6 +34,10 @@ def parse_rules(text: str, source: str = "rules") -> Rules:
     """
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.reader.ReaderError as error:
+        before = text[: error.position]
+        place = before.count("\n") + 1, len(before) - before.rfind("\n")
+        raise RulesError(source, (Problem(*place, "", f"not YAML: the character {chr(error.character)!r} is not allowed"),)) from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         told = " ".join(part for part in (error.context, error.problem) if part)
@@ -92,8 +96,7 @@ class _Reader:
             burst=burst,
             max_wait=self.value(parts, "max_wait", path, parse_duration, 0.0),
             scope="cluster" if scope == "cluster" else "replica",
-            kept=MappingProxyType(dict.fromkeys(kept, 0) if scope == "cluster" else kept),
-            reserved=MappingProxyType(kept),
+            kept=MappingProxyType(kept),
             line=_line(key),
         )
 

@@ -22,10 +22,10 @@ from heddle.deadletters import Ending
 from heddle.errors import BrokerError, Code, DecodeError, Refused
 from heddle.messages import TaskMessage, decode
 from heddle.router.audit import Audit, recording
-from heddle.router.buckets import Bucket
+from heddle.router.buckets import NO_TOKENS, Bucket
 from heddle.router.decide import Decision, Dispatch, Refuse, Wait, decide
 from heddle.router.foreign import LOOK_EVERY, ForeignListeners
-from heddle.router.leases import NO_TOKENS, Leases
+from heddle.router.leases import Leases
 from heddle.router.places import LEAD, MOST_NEAR, NEAR, Lines, due_at, schedule_headers, waiting_since
 from heddle.router.rules import Rules
 from heddle.router.splice import routed_body, with_task_id
@@ -35,7 +35,7 @@ from heddle.telemetry.observer import Observer
 
 FULL_DELAY = 1.0
 """Seconds until a message that the store refused is tried again."""
-OVERBOOKED = 1.25
+OVERBOOKED = 1.5
 """How much faster than a replica's part of a shared rate its line moves, so that no token is left when parts are uneven."""
 _REPLICAS = 16
 

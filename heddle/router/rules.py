@@ -24,8 +24,7 @@ class Tier:
         rate: tokens per second; None for no limit.
         burst: tokens at most.
         max_wait: seconds a task may wait for a token before it is dead-lettered as `rate_limited`.
-        kept: per priority, the tokens that a task of that priority must leave in the bucket; none of a bucket of leased tokens.
-        reserved: the same as the rules say it, whatever the scope.
+        kept: per priority, the tokens that a task of that priority must leave in the bucket.
     """
 
     name: str
@@ -34,7 +33,6 @@ class Tier:
     max_wait: float
     scope: Scope
     kept: Mapping[str, int]
-    reserved: Mapping[str, int]
     line: int
 
     def same_numbers(self, other: Tier) -> bool:

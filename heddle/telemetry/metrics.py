@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import socket
+from collections.abc import Iterator
 from contextlib import contextmanager
+from http.server import ThreadingHTTPServer
+from threading import Thread
+from typing import Final
 
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry, MetricsHandler
 from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from heddle.errors import SettingsError
 from heddle.events import ALL_EVENTS
 from heddle.telemetry.observer import Observer
+
+_NOTICES_ITS_END: Final = 0.05
+"""Seconds until the server looks whether it was told to stop: so long may the end of a role take more."""
 
 
 class _Counters(Collector):
@@ -30,6 +37,10 @@ class _Counters(Collector):
             yield family
 
 
+class _ServerV6(ThreadingHTTPServer):
+    address_family = socket.AF_INET6
+
+
 @contextmanager
 def metrics_server(observer: Observer, port: int | None, host: str = "127.0.0.1") -> Iterator[int | None]:
     """Serve the counters at `http://<host>:<port>/metrics`; yields the port, or None if none was asked for.
@@ -43,16 +54,14 @@ def metrics_server(observer: Observer, port: int | None, host: str = "127.0.0.1"
     registry = CollectorRegistry()
     registry.register(_Counters(observer))
     try:
-        server, thread = start_http_server(port, addr=host, registry=registry)
+        server = (_ServerV6 if ":" in host else ThreadingHTTPServer)((host, port), MetricsHandler.factory(registry))
     except OSError as error:
         raise SettingsError(f"cannot serve metrics on {host}:{port}: {error.strerror}; choose another --metrics-port") from None
+    thread = Thread(target=server.serve_forever, args=(_NOTICES_ITS_END,), daemon=True)
+    thread.start()
     try:
         yield server.server_port
     finally:
-        _close(server.shutdown)
+        server.shutdown()
         server.server_close()
         thread.join()
-
-
-def _close(shutdown: Callable[[], None]) -> None:
-    shutdown()

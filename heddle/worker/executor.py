@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
 from pydantic import BaseModel
 
 from heddle.errors import Code, DefinitionError, MacroFailure
-from heddle.macros.failures import End, judge
+from heddle.macros.failures import End, described, judge
 from heddle.macros.loading import AnyMacro, Registry
 from heddle.macros.macro import Provider, Run
 from heddle.settings import Settings
@@ -42,8 +42,22 @@ async def _make(tool: Any, providers: Mapping[Any, Provider], made: dict[Any, An
     if tool in path:
         raise DefinitionError(f"{provider.where}: providers need each other in a circle: {' -> '.join(map(repr, (*path, tool)))}")
     needs = {name: await _make(kind, providers, made, (*path, tool), stack) for name, kind in provider.needs.items()}
-    made[tool] = await stack.enter_async_context(asynccontextmanager(provider.make)(**needs))
+    made[tool] = await stack.enter_async_context(_provided(provider, needs))
     return made[tool]
+
+
+@asynccontextmanager
+async def _provided(provider: Provider, needs: Mapping[str, Any]) -> AsyncIterator[Any]:
+    """A provider's tool. What follows the provider's `yield` is clean-up: it is run after an error too, so none is thrown in."""
+    steps = provider.make(**needs)
+    try:
+        tool = await anext(steps)
+    except StopAsyncIteration:
+        raise DefinitionError(f"{provider.where}: it yields no tool") from None
+    try:
+        yield tool
+    finally:
+        await anext(steps, None)
 
 
 async def execute(
@@ -67,15 +81,22 @@ async def execute(
     try:
         async with asyncio.timeout(macro.timeout) as deadline:
             output = await macro.handler(request, **keywords)
-    except asyncio.CancelledError:
-        raise
     except BaseException as error:  # a handler may raise anything, and its neighbours must not notice
+        if isinstance(error, asyncio.CancelledError) and _is_cancelled():
+            raise
         if isinstance(error, TimeoutError) and deadline.expired():
             raise MacroFailure(Code.TIMED_OUT, f"not finished after {macro.timeout:g} s") from None
         if not any(isinstance(error, declared) for declared in macro.fails):
-            on_bug(error)
+            with suppress(Exception):  # who is told may ask for the error's `repr`, which may raise
+                on_bug(error)
         verdict = judge(error, run.attempt, macro.fails)
         if isinstance(verdict, End):
             raise MacroFailure(verdict.code, verdict.detail) from error
-        raise MacroFailure(Code.HANDLER_FAILED, f"{type(error).__name__}: {error}") from error
+        raise MacroFailure(Code.HANDLER_FAILED, described(error)) from error
     return macro.write(output)
+
+
+def _is_cancelled() -> bool:
+    """Whether somebody cancelled this task; a handler can meet a CancelledError that only something it awaited had coming."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

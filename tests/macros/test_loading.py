@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import textwrap
@@ -159,7 +160,52 @@ def test_the_newest_are_in_the_order_of_their_names(write: Write) -> None:
     assert [macro.name for macro in registry.newest()] == ["alpha", "zeta"]
 
 
+def test_macros_of_a_folder_s_init_are_found(write: Write, tmp_path: Path) -> None:
+    write("flows_q/__init__.py", macro_text("zero"))
+    write("flows_q/one.py", "from . import zero\n" + macro_text("one"))
+    assert versions(load([str(tmp_path / "flows_q")])) == {"zero": [1], "one": [1]}
+
+
+@pytest.mark.parametrize("names", [["", ""], ["", "one.py"], ["one.py", ""], ["one.py", "one.py"], ["one.py", "../flows_r/./one.py"]])
+def test_what_is_given_twice_counts_once(write: Write, tmp_path: Path, names: list[str]) -> None:
+    write("flows_r/one.py", macro_text("one"))
+    assert versions(load([f"{tmp_path}/flows_r/{name}" for name in names])) == {"one": [1]}
+
+
+def test_a_module_of_a_folder_counts_once_beside_it(write: Write, tmp_path: Path) -> None:
+    write("flows_s/one.py", macro_text("one"))
+    sys.path.insert(0, str(tmp_path))
+    assert versions(load(["flows_s.one", str(tmp_path / "flows_s")])) == {"one": [1]}
+
+
+def test_a_file_takes_the_name_of_no_other_module(write: Write) -> None:
+    assert versions(load([write("json.py", macro_text("one")), write("more/json.py", macro_text("two"))])) == {"one": [1], "two": [1]}
+    assert sys.modules["json"] is json
+
+
+def test_a_subfolder_loaded_again_has_what_was_saved_since(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    folder = str(tmp_path / "flows_t")
+    write("flows_t/one.py", "from flows_t.inner.shared import one")
+    for version in (1, 2):
+        os.utime(write("flows_t/inner/shared.py", macro_text("one", version)), (1_800_000_000.0, 1_800_000_000.0))
+        assert versions(load([folder])) == {"one": [version]}
+
+
+def test_a_macro_may_ask_for_the_settings(write: Write) -> None:
+    text = (
+        "from heddle import Settings\n" + MODEL + "@macro\nasync def one(request: In, *, settings: Settings) -> In:\n    return request\n"
+    )
+    assert versions(load([write("settings_u.py", text)])) == {"one": [1]}
+
+
 # --- what is refused
+
+
+def test_a_folder_with_the_name_of_another_package_is_refused(write: Write) -> None:
+    folder = Path(write("json/one.py", macro_text("one"))).parent
+    assert refusal(str(folder)) == f"cannot load {folder}: 'json' is imported already, from {json.__file__}; rename the folder"
+    assert sys.modules["json"] is json
 
 
 def test_two_macros_of_one_name_and_version_are_refused_naming_both_places(write: Write) -> None:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Annotated, Any
 
 import pytest
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field, computed_field, field_validator
 
 from heddle import Run, Settings, macro, person_only, provides, reject, retry
 from heddle.errors import Code, DefinitionError, HeddleError, MacroFailure, PlanError
@@ -304,6 +304,51 @@ def test_an_output_that_was_changed_after_it_was_made_is_checked_too() -> None:
     report = Report()
     report.processed = "many"  # type: ignore[assignment]
     assert failure(lambda: repo_triage.write(report)).code is Code.HANDLER_FAILED
+
+
+def test_an_output_that_is_no_json_is_handler_failed() -> None:
+    @macro
+    async def tell(request: Echo) -> bytes:
+        return b""
+
+    assert failure(lambda: tell.write(b"\xff")).code is Code.HANDLER_FAILED
+
+
+class Written(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    number: int = Field(alias="no")
+
+    @computed_field  # type: ignore[prop-decorator]  # as pydantic's documentation has it
+    @property
+    def twice(self) -> int:
+        return 2 * self.number
+
+
+def test_names_and_computed_fields_are_written() -> None:
+    @macro
+    async def tell(request: Echo) -> Written:
+        return Written(no=1)
+
+    assert tell.write(Written(no=1)) == b'{"number":1,"twice":2}'
+
+
+class Picky(BaseModel):
+    text: str
+
+    @field_validator("text")
+    @classmethod
+    def known(cls, text: str) -> str:
+        return {"a": "b", "b": "b"}[text]
+
+
+def test_a_validator_may_raise_anything() -> None:
+    @macro
+    async def pick(request: Picky) -> Picky:
+        return request
+
+    output = Picky(text="a").model_copy(update={"text": "c"})
+    assert failure(lambda: pick.read({"text": "c"})).code is Code.INVALID_PAYLOAD
+    assert failure(lambda: pick.write(output)).code is Code.HANDLER_FAILED
 
 
 def test_an_output_with_half_a_surrogate_pair_is_handler_failed() -> None:

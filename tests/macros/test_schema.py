@@ -10,10 +10,18 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 import pytest
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, create_model
+from pydantic import AliasChoices, AliasPath, BaseModel, ConfigDict, Field, JsonValue, create_model
 
 from heddle.errors import DefinitionError
-from heddle.macros.schema import DIALECT, compile_schema, literal_words, person_only, person_only_fields, planner_schema
+from heddle.macros.schema import (
+    DIALECT,
+    compile_schema,
+    literal_words,
+    person_only,
+    person_only_fields,
+    planner_schema,
+    refuse_inner_person_only,
+)
 
 
 class Colour(enum.StrEnum):
@@ -173,6 +181,43 @@ def test_the_planner_does_not_see_what_only_a_person_may_set() -> None:
 
 def test_fields_marked_person_only_are_named() -> None:
     assert person_only_fields(Request) == {"write", "reason"}
+
+
+@pytest.mark.parametrize(
+    ("alias", "names"),
+    [
+        (None, ["write"]),
+        ("a", ["a", "write"]),
+        (AliasPath("a", "b"), ["a", "write"]),
+        (AliasChoices("a", "b", AliasPath("c", 0)), ["a", "b", "c", "write"]),
+    ],
+    ids=str,
+)
+def test_a_marked_field_is_named_by_everything_that_can_set_it(alias: Any, names: list[str]) -> None:
+    model = create_model("Request", write=(Annotated[bool, person_only], Field(default=False, validation_alias=alias)))
+    assert sorted(person_only_fields(model)) == names
+
+
+@pytest.mark.parametrize(
+    ("annotation", "place"),
+    [
+        (Annotated[bool, person_only] | None, "target"),
+        (list[Annotated[str, person_only]], "target[]"),
+        (dict[str, Annotated[str, person_only]], "target.*"),
+        (Request, "Request.write"),
+        (list[Request] | None, "Request.write"),
+    ],
+    ids=str,
+)
+def test_a_mark_further_in_is_refused_with_the_field_s_name(annotation: Any, place: str) -> None:
+    with pytest.raises(DefinitionError, match="marked person_only") as caught:
+        refuse_inner_person_only(compile_schema(with_field(annotation), "it"), "triage's input")
+    assert str(caught.value).startswith(f"triage's input at {place} ")
+
+
+@pytest.mark.parametrize("annotation", [Annotated[bool, person_only], Annotated[Inner, person_only], Annotated[bool | None, person_only]])
+def test_a_mark_on_a_field_of_the_input_itself_is_accepted(annotation: Any) -> None:
+    refuse_inner_person_only(compile_schema(with_field(annotation), "it"), "it")
 
 
 def test_hiding_fields_leaves_the_schema_itself_alone() -> None:

@@ -188,6 +188,15 @@ def test_two_macros_may_each_have_a_model_of_the_same_name() -> None:
     assert [resolved(schema, branch) for branch in branches(schema)[:2]] == [{"depth"}, {"colour"}]
 
 
+class Tree(BaseModel):
+    children: list[Tree] = []
+
+
+def test_a_reference_to_itself_leads_to_the_same_definition() -> None:
+    schema = answer_schema([defined("one", create_model("One", inner=(Tree, ...)))])
+    assert schema["$defs"]["0-Tree"]["properties"]["children"]["items"] == {"$ref": "#/$defs/0-Tree"}
+
+
 def resolved(schema: dict[str, Any], branch: dict[str, Any]) -> set[str]:
     """The fields of the `inner` argument of a branch, its reference followed."""
     part: dict[str, Any] = branch["properties"]["arguments"]["properties"]["inner"]

@@ -26,9 +26,9 @@ def rules_text(chance: random.Random) -> str:
         numbers = f"rate: {chance.randint(1, 300)}/{chance.choice(['s', 'min', 'h'])}, burst: {chance.randint(1, 50)}, max_wait: {chance.randint(0, 90)}s"
         lines.append(f"  {tier}: {{{chance.choice(['', numbers, numbers + ', scope: cluster'])}}}")
     lines.append("worker_types:")
-    lines += [
-        f"  {name}: {chance.choice(['{}', '{tier: %s}' % chance.choice(tiers)])}" for name in chance.sample(TYPES, chance.randint(1, 12))
-    ]
+    for name in chance.sample(TYPES, chance.randint(1, 12)):
+        override = chance.choice(["", f"tier: {chance.choice(tiers)}"])
+        lines.append(f"  {name}: {{{override}}}")
     lines.append("routes:")
     for _ in range(chance.randint(0, 6)):
         conditions = chance.sample(

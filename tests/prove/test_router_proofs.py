@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from heddle import children, subjects
-from heddle.broker.connect import stored_from
 from heddle.broker.relay import Outbox
 from tests.support import Ground, eventually, on_ground
 
@@ -86,20 +85,11 @@ async def test_under_saturation_critical_waits_least_and_nothing_starves_without
         count = 60 * 7 * 4
         await eventually(lambda: ground.waiting(subjects.OUTCOMES), lambda seen: seen == count, patience=90)
         await ground.empty(subjects.INCOMING, subjects.DEFER)
-        outcomes = await all_outcomes(ground)
+        outcomes = await ground.all_outcomes()
         letters = await ground.waiting(subjects.DEAD)
-    done = {priority: [o for o in outcomes if o["task_id"].startswith(priority) and o["status"] == "completed"] for priority in priorities}
-    refused = [o for o in outcomes if o["status"] == "failed"]
+    done = {priority: [o for o in outcomes if o.task_id.startswith(priority) and o.status == "completed"] for priority in priorities}
+    refused = [o for o in outcomes if o.status == "failed"]
     assert len(done["critical"]) == 60 * 7
     assert len(done["critical"]) >= len(done["high"]) >= len(done["normal"]) >= len(done["low"])
     assert len(refused) == letters
-    assert all(o["error"].startswith("rate_limited: ") for o in refused)
-
-
-async def all_outcomes(ground: Ground) -> list[dict[str, str]]:
-    found: list[dict[str, str]] = []
-    at = 1
-    while page := await stored_from(ground.client, subjects.OUTCOMES, at, "heddle.outcomes.>", 1000):
-        found += [json.loads(one.body) for one in page]
-        at = page[-1].sequence + 1
-    return found
+    assert all((o.error or "").startswith("rate_limited: ") for o in refused)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from heddle import events, subjects
 from heddle.broker.connect import js_api
 from heddle.router.windows import windows_of
-from tests.support import Ground, on_ground
+from tests.support import Ground, eventually, on_ground
 
 
 @pytest.fixture
@@ -40,17 +40,30 @@ async def four_replicas(ground: Ground, stack: AsyncExitStack, text: str) -> Non
     await stack.enter_async_context(ground.worker())
 
 
-@pytest.mark.parametrize(("rate", "burst", "count"), [(40, 8, 200), (100, 20, 400)])
-async def test_four_replicas_together_keep_to_the_rate_and_use_it(ground: Ground, rate: int, burst: int, count: int) -> None:
-    async with AsyncExitStack() as stack:
-        await four_replicas(ground, stack, rules(f"{{rate: {rate}/s, burst: {burst}, max_wait: 60s, scope: cluster}}"))
-        await flood(ground, count)
-        times = sorted(result.metadata["hops"]["routed"] / 1000 for result in await ground.outcomes(count))
-    saturated = times[count // 10 : -count // 10]  # without the burst at the start, and the last few at the end
+async def test_four_replicas_together_keep_to_the_rate(ground: Ground) -> None:
+    rate, burst, count = 40, 8, 120
+    times = await routed_by_four(ground, rate, burst, count)
     for first in range(0, count, 7):
         for last in range(first, count, 7):
             assert last - first + 1 <= burst + rate * (times[last] - times[first] + 0.1)
-    assert len(saturated) >= 0.95 * rate * (saturated[-1] - saturated[0])
+
+
+@pytest.mark.prove
+@pytest.mark.parametrize(("rate", "burst", "count"), [(40, 8, 600), (200, 20, 3000), (400, 40, 4000)])
+async def test_four_replicas_together_use_at_least_95_percent_of_the_rate(ground: Ground, rate: int, burst: int, count: int) -> None:
+    times = await routed_by_four(ground, rate, burst, count)
+    saturated = times[count // 10 : -count // 10]  # without the burst at the start, and the last few at the end
+    used = len(saturated) / (rate * (saturated[-1] - saturated[0]))
+    assert 0.95 <= used <= 1.0 + burst / len(saturated)
+
+
+async def routed_by_four(ground: Ground, rate: int, burst: int, count: int) -> list[float]:
+    """When each of `count` tasks was routed by four replicas, in order; seconds since the epoch."""
+    async with AsyncExitStack() as stack:
+        await four_replicas(ground, stack, rules(f"{{rate: {rate}/s, burst: {burst}, max_wait: 120s, scope: cluster}}"))
+        await flood(ground, count)
+        await eventually(lambda: ground.waiting(subjects.OUTCOMES), lambda seen: seen == count, patience=60)
+        return sorted([result.metadata["hops"]["routed"] / 1000 for result in await ground.all_outcomes()])
 
 
 async def test_a_shared_tier_without_patience_takes_the_burst_and_refuses_the_rest(ground: Ground) -> None:

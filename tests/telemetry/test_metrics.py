@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import socket
+import time
 import urllib.request
 
 import pytest
@@ -43,6 +44,17 @@ def test_what_was_counted_after_the_server_started_is_served() -> None:
         observer.count(events.RECONNECTED)
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
             assert b"heddle_reconnected_total 1.0" in answer.read()
+
+
+def test_the_server_ends_at_once() -> None:
+    with metrics_server(Observer(), 0):
+        began = time.perf_counter()
+    assert time.perf_counter() - began < 0.4
+
+
+def test_a_server_may_listen_on_an_ipv6_address() -> None:
+    with metrics_server(Observer(), 0, "::1") as port, urllib.request.urlopen(f"http://[::1]:{port}/metrics") as answer:
+        assert answer.status == 200
 
 
 def test_no_port_is_no_server() -> None:

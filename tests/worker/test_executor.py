@@ -174,6 +174,14 @@ async def test_an_error_that_cannot_say_what_it_is_is_handler_failed_too() -> No
     assert (await failure(made(raising(Wordless())))).code is Code.HANDLER_FAILED
 
 
+async def test_whoever_is_told_of_a_bug_may_fail_at_it() -> None:
+    def deaf(error: BaseException) -> None:
+        raise OSError
+
+    with pytest.raises(MacroFailure, match="ValueError: no"):
+        await execute(made(raising(ValueError("no"))), Request(), {}, Run("t", 1, 0.0), on_bug=deaf)
+
+
 async def test_a_cancellation_of_the_handler_s_own_making_is_handler_failed() -> None:
     """Nobody cancelled the task; taken for a cancellation it would end its lane, and the task would be held for ever."""
     outcome = (await asyncio.gather(asyncio.ensure_future(run(made(own_cancellation))), return_exceptions=True))[0]
@@ -379,6 +387,18 @@ async def test_a_provider_that_fails_has_those_before_it_cleaned_up() -> None:
     with pytest.raises(OSError, match="no store"):
         await AsyncExitStack().enter_async_context(tools_of(registry([needs_both], journal.providers(broken=Store)), Settings()))
     assert journal.lines == ["forge made", "forge cleaned"]
+
+
+@provides
+async def idle_forge() -> AsyncIterator[Forge]:
+    forges: list[Forge] = []
+    for forge in forges:
+        yield forge
+
+
+async def test_a_provider_that_yields_nothing_is_told_with_its_place() -> None:
+    with pytest.raises(DefinitionError, match=r"test_executor\.py:\d+: it yields no tool"):
+        await AsyncExitStack().enter_async_context(tools_of(registry([needs_both], [idle_forge]), Settings()))
 
 
 @provides
