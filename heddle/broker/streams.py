@@ -49,6 +49,7 @@ def stream_configs(settings: StreamSettings) -> list[Config]:
             "discard": "new",
             "discard_new_per_subject": True,
             "max_msgs_per_subject": settings.backlog_per_subject,
+            "allow_direct": True,
         },
         {
             "name": subjects.OUTCOMES,

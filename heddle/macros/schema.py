@@ -12,8 +12,6 @@ from pydantic_core import CoreSchema
 from heddle.errors import DefinitionError
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
-
-
 _PERSON_ONLY: Final = "x-person-only"
 
 
@@ -95,9 +93,9 @@ def refuse_inner_person_only(schema: Schema, what: str) -> None:
     Raises:
         DefinitionError: some inner part is marked; it names the field.
     """
-    own = list(map(id, schema.get("properties", {}).values()))
+    own = schema.get("properties", {}).values()
     for path, part in _parts(schema, ""):
-        if isinstance(part, dict) and _PERSON_ONLY in part and id(part) not in own:
+        if isinstance(part, dict) and _PERSON_ONLY in part and not any(part is field for field in own):
             raise DefinitionError(
                 f"{what} at {path} is marked person_only, which only a field of the input itself can be, as a whole: mark that field"
             )

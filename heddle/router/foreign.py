@@ -13,7 +13,7 @@ from nats.aio.client import Client
 from heddle import events, subjects
 from heddle.telemetry.observer import Observer
 
-LOOK_EVERY: Final = 15.0
+FOREIGN_EVERY: Final = 15.0
 
 
 @dataclass(slots=True, eq=False)

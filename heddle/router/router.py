@@ -24,7 +24,8 @@ from heddle.messages import TaskMessage, decode
 from heddle.router.audit import Audit, recording
 from heddle.router.buckets import NO_TOKENS, Bucket
 from heddle.router.decide import Decision, Dispatch, Refuse, Wait, decide
-from heddle.router.foreign import LOOK_EVERY, ForeignListeners
+from heddle.router.expiry import EXPIRY_EVERY, Expiry
+from heddle.router.foreign import FOREIGN_EVERY, ForeignListeners
 from heddle.router.leases import Leases
 from heddle.router.places import LEAD, MOST_NEAR, NEAR, Lines, due_at, schedule_headers, waiting_since
 from heddle.router.rules import Rules
@@ -324,10 +325,12 @@ async def routing(
     try:
         sweeper = Sweeper(client, outbox, observer, router.clock)
         foreign = ForeignListeners(client, observer)
+        expiry = Expiry(client, streams, outbox, observer, replica, router.clock)
         async with (
             looked_after(intake, outbox),
             every(SWEEP_EVERY, sweeper.round, at_once=True),
-            every(LOOK_EVERY, foreign.look, at_once=True),
+            every(FOREIGN_EVERY, foreign.look, at_once=True),
+            every(EXPIRY_EVERY, expiry.round, at_once=True),
             recording(audit),
         ):
             yield router

@@ -1,0 +1,58 @@
+"""A routed task that expires in its queue ends there, and its letter says whether anybody could have taken it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from heddle import subjects
+from heddle.router.expiry import Expiry
+from heddle.router.router import Router
+from tests.support import Ground, on_ground
+
+
+@pytest.fixture
+async def ground(nats_url: str) -> AsyncIterator[Ground]:
+    async with on_ground(nats_url) as ground:
+        yield ground
+
+
+def soon() -> str:
+    return (datetime.now(UTC) + timedelta(seconds=30)).isoformat()
+
+
+async def queue(ground: Ground, **more: object) -> None:
+    await ground.publish(subjects.TASKS_INCOMING, {"worker_type": "echo", "payload": {}, "task_id": "t", "model_tier": "local", **more})
+    await ground.empty(subjects.INCOMING)
+
+
+def an_hour_later(ground: Ground, router: Router) -> Expiry:
+    return Expiry(ground.client, ground.streams, router.outbox, ground.observer, "r1", lambda: router.clock() + 3600)
+
+
+async def test_without_a_worker_it_ends_as_no_worker(ground: Ground) -> None:
+    async with ground.router() as router:
+        await queue(ground, expires_at=soon())
+        await an_hour_later(ground, router).round()
+        (letter,) = await ground.letters()
+    assert (letter.code, await ground.waiting(subjects.TASKS)) == ("no_worker", 0)
+
+
+async def test_with_a_worker_that_never_came_to_it_it_ends_as_expired(ground: Ground) -> None:
+    async with ground.router() as router:
+        await queue(ground, expires_at=soon())
+        bucket = await ground.client.jetstream().key_value(subjects.WORKERS)
+        await bucket.put("busy", b'{"replica": "busy", "types": {"echo": [1]}, "tiers": ["local"]}')
+        await an_hour_later(ground, router).round()
+        (letter,) = await ground.letters()
+    assert letter.code == "expired"
+
+
+async def test_a_task_that_has_time_left_or_none_to_lose_stays(ground: Ground) -> None:
+    async with ground.router() as router:
+        await queue(ground)
+        await queue(ground, task_id="u", expires_at=(datetime.now(UTC) + timedelta(hours=5)).isoformat())
+        await an_hour_later(ground, router).round()
+    assert await ground.waiting(subjects.TASKS) == 2
