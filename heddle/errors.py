@@ -13,7 +13,8 @@ HeddleError                     what a caller may catch; its text says what happ
 ├── PlanError                   a goal for which no plan can be sent; carries the dead-letter code
 │   └── ModelError              the model server did not give an answer
 │       └── ModelUnavailable    it cannot be reached, or lacks the model
-└── MacroFailure                raised by the executor when a task ends badly; carries the dead-letter code
+├── MacroFailure                raised by the executor when a task ends badly; carries the dead-letter code
+└── TryAgain                    raised by the executor when a task is to be tried again; carries the delay
 """
 
 from __future__ import annotations
@@ -238,3 +239,15 @@ class MacroFailure(HeddleError):
     def __init__(self, code: Code, detail: str) -> None:
         super().__init__(detail)
         self.code = code
+
+
+class TryAgain(HeddleError):
+    """A task whose handler raised an error that its macro declares to pass.
+
+    Attributes:
+        delay: seconds until the next attempt.
+    """
+
+    def __init__(self, delay: float, detail: str) -> None:
+        super().__init__(detail)
+        self.delay = delay

@@ -26,6 +26,7 @@ TASKS_ENDED_BY_ROUTER = Event("heddle_tasks_refused", "Tasks that the router end
 TASKS_COMPLETED = Event("heddle_tasks_completed", "Tasks that a worker completed.", ("worker_type", "tier"))
 TASKS_FAILED = Event("heddle_tasks_failed", "Tasks that a worker ended with a dead letter.", ("worker_type", "code"))
 TASKS_REDELIVERED = Event("heddle_tasks_redelivered", "Deliveries to a worker beyond a task's first.", ("worker_type",))
+TASKS_RETRIED = Event("heddle_tasks_retried", "Attempts that ended in an error declared to pass.", ("worker_type",), "info")
 OUTCOMES_ALREADY_STORED = Event("heddle_outcomes_already_stored", "Outcomes that were refused because the task already had one.", ("role",))
 DEAD_LETTERS = Event("heddle_dead_letters", "Dead letters written.", ("code",))
 GOALS_PLANNED = Event("heddle_goals_planned", "Goals that became a plan.", ("planned_by",), "info")

@@ -15,7 +15,7 @@ import pytest
 
 from heddle.broker.connect import connected, js_api
 from heddle.broker.server import embedded
-from heddle.errors import MacroFailure
+from heddle.errors import MacroFailure, TryAgain
 from heddle.llm.model import Answer
 from heddle.macros.fixtures import Fixture, difference, read_fixtures, scripted_tools
 from heddle.macros.loading import AnyMacro
@@ -42,6 +42,7 @@ async def run_macro(macro: AnyMacro, payload: Mapping[str, Any], *, tools: Mappi
 
     Raises:
         MacroFailure: it ended badly; its `code` is that of the dead letter.
+        TryAgain: it raised an error that is declared to pass; a worker would try again after its `delay`.
     """
     run = Run(task_id="test", attempt=attempt, deadline=0.0)
     given = {Settings: Settings(), **(tools or {})}
@@ -65,10 +66,10 @@ async def replay(macro: AnyMacro, fixture: Fixture) -> str | None:
     """
     try:
         output = await run_macro(macro, fixture.input, tools=scripted_tools(macro, fixture))
-    except MacroFailure as failure:
+    except (MacroFailure, TryAgain) as failure:
         if fixture.fails is not None and str(failure).startswith(fixture.fails):
             return None
-        return f"it failed: {failure.code.value}: {failure}"
+        return f"it failed: {failure}"
     if fixture.fails is not None:
         return f"it was to fail with {fixture.fails}, and gave {output!r}"
     return difference(fixture.output, output)

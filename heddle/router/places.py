@@ -7,9 +7,7 @@ near is held in memory instead, because schedules tick every 250 ms.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Final
 
 from heddle.router.decide import Wait
@@ -21,12 +19,6 @@ MOST_NEAR: Final = 256
 """Tasks that are held in memory at the same time."""
 LEAD: Final = 0.3
 """Seconds that a schedule is set before its token is due: a tick and a little more."""
-
-OVERDUE_AFTER: Final = 5.0
-"""Seconds after its time at which a place is taken for left behind; schedules may be a few seconds late under load."""
-
-SINCE: Final = "Heddle-Waiting-Since"
-PLACE: Final = "Heddle-Place"
 
 Key = tuple[str, str]
 
@@ -71,26 +63,3 @@ class Lines:
         for lines in (self.last, self.near):
             for key in [key for key in lines if key[0] not in rules.tiers or key[0] in changed]:
                 del lines[key]
-
-
-def schedule_headers(target: str, fires_at: float, since: float, place: float) -> dict[str, str]:
-    """The headers of a place: when it fires and where to, since when the task waits, and when its token is due."""
-    moment = datetime.fromtimestamp(fires_at, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-    return {"Nats-Schedule": f"@at {moment}", "Nats-Schedule-Target": target, SINCE: f"{since:.6f}", PLACE: f"{place:.6f}"}
-
-
-def waiting_since(headers: Mapping[str, str] | None) -> float | None:
-    """Since when a task that came up has waited; None if its headers do not say."""
-    return _seconds(headers, SINCE)
-
-
-def due_at(headers: Mapping[str, str] | None) -> float:
-    """When the token of a task that came up is due; 0 if its headers do not say."""
-    return _seconds(headers, PLACE) or 0.0
-
-
-def _seconds(headers: Mapping[str, str] | None, name: str) -> float | None:
-    try:
-        return float((headers or {})[name])
-    except (KeyError, ValueError):
-        return None

@@ -27,11 +27,12 @@ from heddle.router.decide import Decision, Dispatch, Refuse, Wait, decide
 from heddle.router.expiry import EXPIRY_EVERY, Expiry
 from heddle.router.foreign import FOREIGN_EVERY, ForeignListeners
 from heddle.router.leases import Leases
-from heddle.router.places import LEAD, MOST_NEAR, NEAR, Lines, due_at, schedule_headers, waiting_since
+from heddle.router.places import LEAD, MOST_NEAR, NEAR, Lines
 from heddle.router.rules import Rules
-from heddle.router.splice import routed_body, with_task_id
 from heddle.router.sweep import SWEEP_EVERY, Sweeper
+from heddle.schedules import due_at, pinned_tier, schedule_headers, waiting_since
 from heddle.settings import RouterSettings
+from heddle.splice import routed_body, with_task_id
 from heddle.telemetry.observer import Observer
 
 FULL_DELAY = 1.0
@@ -72,6 +73,9 @@ class Router:
             self._spawn(delivery, self._end(delivery, self._unreadable(delivery, str(error))))
             return
         if delivery.stream == subjects.DEFER:
+            if (tier := pinned_tier(delivery.headers)) is not None:
+                await self._dispatch(delivery, task, tier)
+                return
             delivery.since = waiting_since(delivery.headers)
             if (due := due_at(delivery.headers)) > self.clock() and self._near < MOST_NEAR:
                 self._spawn(delivery, self._come_up(delivery, task, due))

@@ -14,7 +14,7 @@ from heddle import events, subjects
 from heddle.broker.connect import js_api, stored_from
 from heddle.broker.relay import Outbox, passed_on
 from heddle.errors import BrokerError
-from heddle.router.places import OVERDUE_AFTER, PLACE, SINCE, due_at
+from heddle.schedules import OVERDUE_AFTER, PINNED, PLACE, SINCE, due_at
 from heddle.telemetry.observer import Observer
 
 SWEEP_EVERY: Final = 5.0
@@ -40,7 +40,9 @@ class Sweeper:
             for place in found:
                 if due_at(place.headers) < self.clock() - OVERDUE_AFTER:
                     target = subjects.due_of(place.subject)
-                    headers = passed_on(place.headers) | {name: place.headers[name] for name in (SINCE, PLACE) if name in place.headers}
+                    headers = passed_on(place.headers) | {
+                        name: place.headers[name] for name in (SINCE, PLACE, PINNED) if name in place.headers
+                    }
                     await self.outbox.publish(target, place.body, headers | {"Nats-Msg-Id": f"sweep.{place.subject}"})
                     await js_api(self.client, f"STREAM.MSG.DELETE.{subjects.DEFER}", {"seq": place.sequence})
                     self.observer.see(events.PLACES_SWEPT, "a waiting task was overdue; it comes up now", subject=place.subject)

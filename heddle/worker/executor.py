@@ -9,8 +9,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from heddle.errors import Code, DefinitionError, MacroFailure
-from heddle.macros.failures import End, described, judge
+from heddle.errors import Code, DefinitionError, MacroFailure, TryAgain
+from heddle.macros.failures import Again, End, described, judge
 from heddle.macros.loading import AnyMacro, Registry
 from heddle.macros.macro import Provider, Run
 from heddle.settings import Settings
@@ -74,6 +74,7 @@ async def execute(
 
     Raises:
         MacroFailure: it ended badly; the code says how.
+        TryAgain: it raised an error that the macro declares to pass.
     """
     keywords = {name: tools[kind] for name, kind in macro.tools.items()}
     if macro.run_parameter is not None:
@@ -89,10 +90,11 @@ async def execute(
         if not any(isinstance(error, declared) for declared in macro.fails):
             with suppress(Exception):  # who is told may ask for the error's `repr`, which may raise
                 on_bug(error)
-        verdict = judge(error, run.attempt, macro.fails)
-        if isinstance(verdict, End):
-            raise MacroFailure(verdict.code, verdict.detail) from error
-        raise MacroFailure(Code.HANDLER_FAILED, described(error)) from error
+        match judge(error, run.attempt, macro.fails):
+            case End(code, detail):
+                raise MacroFailure(code, detail) from error
+            case Again(delay):
+                raise TryAgain(delay, described(error)) from error
     return macro.write(output)
 
 

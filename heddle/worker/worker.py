@@ -18,14 +18,16 @@ from nats.aio.client import Client
 from heddle import deadletters, events, subjects
 from heddle.broker.outcomes import OutcomesFull, stored_outcome, winner
 from heddle.broker.periodic import every
-from heddle.broker.relay import Delivery, Intake, Outbox, Source, looked_after
+from heddle.broker.relay import Delivery, Intake, Outbox, Source, looked_after, passed_on
 from heddle.broker.streams import Streams, make_consumer
 from heddle.deadletters import Ending, make_sure_of_letter
-from heddle.errors import BrokerError, Code, DecodeError, DefinitionError, MacroFailure, Refused
+from heddle.errors import BrokerError, Code, DecodeError, DefinitionError, MacroFailure, Refused, TryAgain
 from heddle.macros.loading import AnyMacro, Registry
 from heddle.macros.macro import Run
 from heddle.messages import TaskMessage, TaskResult, decode, format_time, parse_time
+from heddle.schedules import retry_headers
 from heddle.settings import Settings
+from heddle.splice import with_attempt, with_task_id
 from heddle.telemetry.observer import Observer
 from heddle.worker.executor import Tools, execute, tools_of
 from heddle.worker.lanes import Lanes
@@ -102,10 +104,32 @@ class Worker:
             hops = _hops(delivery, taken, started, self.clock())
             await self._end(delivery, self._ending(task, task_id, subject, failure, hops))
             return
+        except TryAgain as again:
+            await self._retry(delivery, task, task_id, again)
+            return
         done = self.clock()
         body = completed_result(task, task_id, output, started, done, _hops(delivery, taken, started, done))
         finished = Finished(delivery, subject, task.worker_type, task.model_tier)
         await self.outbox.send(subject, body, self._stored, finished)
+
+    async def _retry(self, delivery: Delivery, task: TaskMessage, task_id: str, again: TryAgain) -> None:
+        """Write the next attempt into the broker, then ack this one: same tier, no second token."""
+        stream, created, sequence = delivery.stream, self.streams.created[delivery.stream], delivery.sequence
+        body = with_attempt(with_task_id(delivery.body, task, task_id), task, task.attempt + 1)
+        fires_at = self.clock() + again.delay
+        headers = passed_on(delivery.headers or {}) | retry_headers(subjects.due(task.model_tier, task.priority), fires_at, task.model_tier)
+        headers["Nats-Msg-Id"] = subjects.message_id(stream, created, sequence, "retry")
+        place = subjects.deferred(task.model_tier, task.priority, subjects.source_letter(stream, created, sequence))
+        await self.outbox.publish(place, body, headers)
+        self.observer.see(
+            events.TASKS_RETRIED,
+            "a task is tried again",
+            worker_type=task.worker_type,
+            task_id=task_id,
+            delay=again.delay,
+            error=str(again),
+        )
+        await self._ack(delivery)
 
     async def _ended_before(self, delivery: Delivery, task: TaskMessage, subject: str) -> bool:
         """On any delivery but the first, look whether the task has its outcome already, and make sure of what it implies."""

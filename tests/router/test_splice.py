@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from heddle.messages import TaskMessage, decode
-from heddle.router.splice import routed_body
+from heddle.splice import routed_body
 
 WORDS = st.sampled_from(
     ["model_tier", "task_id", 'a"model_tier', "model_tier\\", '"model_tier":"x"', "payload", "{", "}", "\u00e9\U0001f9f5", "local", ""]

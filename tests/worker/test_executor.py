@@ -11,7 +11,7 @@ import pytest
 from pydantic import BaseModel
 
 from heddle import Run, Settings, macro, provides, reject, retry
-from heddle.errors import Code, DefinitionError, MacroFailure
+from heddle.errors import Code, DefinitionError, MacroFailure, TryAgain
 from heddle.macros.failures import Failure
 from heddle.macros.loading import AnyMacro, Registry
 from heddle.macros.macro import Provider
@@ -198,8 +198,15 @@ async def test_an_undeclared_error_is_told_as_a_bug() -> None:
 @pytest.mark.parametrize("declared", [reject, retry()])
 async def test_a_declared_error_is_no_bug(declared: Failure) -> None:
     bugs: list[BaseException] = []
-    await failure(made(raising(Busy("now")), {Busy: declared}), bugs=bugs)
+    with pytest.raises((MacroFailure, TryAgain)):
+        await run(made(raising(Busy("now")), {Busy: declared}), bugs=bugs)
     assert bugs == []
+
+
+async def test_an_error_that_may_pass_asks_for_another_try_after_its_backoff() -> None:
+    with pytest.raises(TryAgain, match="Busy: now") as caught:
+        await run(made(raising(Busy("now")), {Busy: retry(times=3, backoff=2.0)}), attempt=2)
+    assert caught.value.delay == 4.0
 
 
 async def test_a_rejected_error_is_handler_failed_with_its_words() -> None:

@@ -1,4 +1,4 @@
-"""Writes what the router resolved into a task's own bytes, without decoding and encoding the rest."""
+"""Writes what a relay resolved into a task's own bytes, without decoding and encoding the rest."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import re
 from heddle.messages import TaskMessage
 
 _TIER = re.compile(rb'"model_tier"(\s*:\s*)"[a-z0-9_-]*"')
+_ATTEMPT = re.compile(rb'"attempt"(\s*:\s*)\d+')
 
 
 def routed_body(body: bytes, task: TaskMessage, task_id: str, tier: str) -> bytes:
@@ -19,10 +20,7 @@ def routed_body(body: bytes, task: TaskMessage, task_id: str, tier: str) -> byte
     body = with_task_id(body, task, task_id)
     if task.model_tier == tier and b'"model_tier"' in body and "model_tier" in task.model_fields_set:
         return body
-    alone = "model_tier" in task.model_fields_set and b"\\u" not in body and body.count(b'"model_tier"') == 1
-    if alone and (found := _TIER.search(body)):
-        return body[: found.start()] + b'"model_tier"%b"%b"' % (found[1], tier.encode()) + body[found.end() :]
-    return _with(body, "model_tier", tier)
+    return _changed(body, task, "model_tier", tier, _TIER)
 
 
 def with_task_id(body: bytes, task: TaskMessage, task_id: str) -> bytes:
@@ -30,7 +28,21 @@ def with_task_id(body: bytes, task: TaskMessage, task_id: str) -> bytes:
     return body if task.task_id is not None else _with(body, "task_id", task_id)
 
 
-def _with(body: bytes, key: str, value: str) -> bytes:
+def with_attempt(body: bytes, task: TaskMessage, attempt: int) -> bytes:
+    """The task's bytes with this number of its attempt in them."""
+    return _changed(body, task, "attempt", attempt, _ATTEMPT)
+
+
+def _changed(body: bytes, task: TaskMessage, key: str, value: str | int, pattern: re.Pattern[bytes]) -> bytes:
+    """The value replaced where its key stands once, at the top; else put where the last one wins."""
+    quoted = b'"%b"' % key.encode()
+    alone = key in task.model_fields_set and b"\\u" not in body and body.count(quoted) == 1
+    if alone and (found := pattern.search(body)):
+        return body[: found.start()] + quoted + found[1] + json.dumps(value).encode() + body[found.end() :]
+    return _with(body, key, value)
+
+
+def _with(body: bytes, key: str, value: str | int) -> bytes:
     pair = b'"%b":%b' % (key.encode(), json.dumps(value).encode())
     if b'"%b"' % key.encode() in body or b"\\u" in body:
         return body[: body.rindex(b"}")] + b"," + pair + b"}"
