@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import re
 
-from heddle.messages import TaskMessage
+from heddle.messages import Routable
 
 _TIER = re.compile(rb'"model_tier"(\s*:\s*)"[a-z0-9_-]*"')
 _ATTEMPT = re.compile(rb'"attempt"(\s*:\s*)\d+')
 
 
-def routed_body(body: bytes, task: TaskMessage, task_id: str, tier: str) -> bytes:
+def routed_body(body: bytes, task: Routable, task_id: str, tier: str) -> bytes:
     """The task's bytes with its id and the resolved tier in them; unchanged where both are there already.
 
     A value is replaced where its key stands once, and put in front where the key is missing. In every other case (a null, an
@@ -23,17 +23,17 @@ def routed_body(body: bytes, task: TaskMessage, task_id: str, tier: str) -> byte
     return _changed(body, task, "model_tier", tier, _TIER)
 
 
-def with_task_id(body: bytes, task: TaskMessage, task_id: str) -> bytes:
+def with_task_id(body: bytes, task: Routable, task_id: str) -> bytes:
     """The task's bytes with its id in them, for one that came without."""
     return body if task.task_id is not None else _with(body, "task_id", task_id)
 
 
-def with_attempt(body: bytes, task: TaskMessage, attempt: int) -> bytes:
+def with_attempt(body: bytes, task: Routable, attempt: int) -> bytes:
     """The task's bytes with this number of its attempt in them."""
     return _changed(body, task, "attempt", attempt, _ATTEMPT)
 
 
-def _changed(body: bytes, task: TaskMessage, key: str, value: str | int, pattern: re.Pattern[bytes]) -> bytes:
+def _changed(body: bytes, task: Routable, key: str, value: str | int, pattern: re.Pattern[bytes]) -> bytes:
     """The value replaced where its key stands once, at the top; else put where the last one wins."""
     quoted = b'"%b"' % key.encode()
     alone = key in task.model_fields_set and b"\\u" not in body and body.count(quoted) == 1

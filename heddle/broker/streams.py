@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,6 +19,8 @@ from heddle.telemetry.observer import Observer
 SETTINGS_GENERATION: Final = 1
 """Raised whenever the settings below change: of two processes the newer updates the streams, the older runs on."""
 _GENERATION_KEY: Final = "heddle-generation"
+_CREATE_TRIES: Final = 10
+_CREATE_PAUSE: Final = 0.1
 _SECOND: Final = 10**9
 _DAY: Final = 86_400 * _SECOND
 
@@ -148,13 +151,25 @@ async def make_streams(client: Client, settings: StreamSettings, observer: Obser
     created = {}
     for config in stream_configs(settings):
         try:
-            answer = await js_api(client, f"STREAM.CREATE.{config['name']}", config)
+            answer = await _create(client, config)
         except Refused as refused:
             if refused.code != STREAM_NAME_IN_USE:
                 raise StreamMismatch(f"cannot make the stream {config['name']}: {refused}") from None
             answer = await _reconcile(client, config, observer)
         created[config["name"]] = _microseconds(answer["created"])
     return Streams(created)
+
+
+async def _create(client: Client, config: Config) -> dict[str, Any]:
+    """Make a stream; a server that is still removing the files of one of the same name is given a moment."""
+    for _ in range(_CREATE_TRIES - 1):
+        try:
+            return await js_api(client, f"STREAM.CREATE.{config['name']}", config)
+        except Refused as refused:
+            if "creating store" not in str(refused):
+                raise
+            await asyncio.sleep(_CREATE_PAUSE)
+    return await js_api(client, f"STREAM.CREATE.{config['name']}", config)
 
 
 async def _reconcile(client: Client, wanted: Config, observer: Observer) -> dict[str, Any]:

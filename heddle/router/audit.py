@@ -35,7 +35,7 @@ from heddle import events, subjects
 from heddle.broker.connect import submit
 from heddle.broker.periodic import every
 from heddle.errors import BrokerError, Code
-from heddle.messages import TaskMessage
+from heddle.messages import Routable
 from heddle.router.buckets import Bucket, full, refilled
 from heddle.router.decide import Decision, Dispatch, Refuse, Wait
 from heddle.router.rules import Rules
@@ -85,7 +85,7 @@ class _Part(NamedTuple):
     key: str
 
 
-_Note = tuple[str, TaskMessage, Decision, Bucket | None, float, int, float | None, str | None]
+_Note = tuple[str, Routable, Decision, Bucket | None, float, int, float | None, str | None]
 """Task id, task, decision, bucket, time, size, since when it waited, what the store told."""
 _ASKED: Final = attrgetter("parent_task_id", "worker_type", "priority", "model_tier", "generation", "hops", "expires_at")
 
@@ -122,7 +122,7 @@ class Audit:
     def note(
         self,
         task_id: str,
-        task: TaskMessage,
+        task: Routable,
         decision: Decision,
         now: float,
         rules: Rules,

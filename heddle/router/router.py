@@ -20,7 +20,7 @@ from heddle.broker.relay import Delivery, Headers, Intake, Outbox, Source, looke
 from heddle.broker.streams import Streams, make_consumer
 from heddle.deadletters import Ending
 from heddle.errors import BrokerError, Code, DecodeError, Refused
-from heddle.messages import TaskMessage, decode
+from heddle.messages import Routable, decode_envelope
 from heddle.router.audit import Audit, recording
 from heddle.router.buckets import NO_TOKENS, Bucket
 from heddle.router.decide import Decision, Dispatch, Refuse, Wait, decide
@@ -68,7 +68,7 @@ class Router:
     async def on_task(self, delivery: Delivery) -> None:
         """One task: decode, decide, publish on; the ack follows the PubAck."""
         try:
-            task = decode(TaskMessage, delivery.body)
+            task = decode_envelope(delivery.body)
         except DecodeError as error:
             self._spawn(delivery, self._end(delivery, self._unreadable(delivery, str(error))))
             return
@@ -82,7 +82,7 @@ class Router:
                 return
         await self._decide(delivery, task)
 
-    async def _decide(self, delivery: Delivery, task: TaskMessage, *, leased: bool = False) -> None:
+    async def _decide(self, delivery: Delivery, task: Routable, *, leased: bool = False) -> None:
         now = self.clock()
         decision = decide(task, self.rules, self.buckets, now, size=len(delivery.body), waiting_since=delivery.since, lines=self.lines.last)
         match decision:
@@ -100,12 +100,12 @@ class Router:
                 self._note(delivery, task, decision, now)
                 self._spawn(delivery, self._end(delivery, self._ending(delivery, task, decision, now)))
 
-    def _note(self, delivery: Delivery, task: TaskMessage, decision: Decision, now: float, told: str | None = None) -> None:
+    def _note(self, delivery: Delivery, task: Routable, decision: Decision, now: float, told: str | None = None) -> None:
         if self.audit is not None:
             task_id = self._task_id(delivery, task)
             self.audit.note(task_id, task, decision, now, self.rules, self.buckets, len(delivery.body), delivery.since, told)
 
-    async def _dispatch(self, delivery: Delivery, task: TaskMessage, tier: str) -> None:
+    async def _dispatch(self, delivery: Delivery, task: Routable, tier: str) -> None:
         body = routed_body(delivery.body, task, self._task_id(delivery, task), tier)
         headers: Headers = {"Nats-Msg-Id": self._message_id(delivery, "route")}
         if delivery.headers:
@@ -122,7 +122,7 @@ class Router:
     def _shared(self, tier: str) -> bool:
         return self.rules.tiers[tier].scope == "cluster"
 
-    async def _lease(self, delivery: Delivery, task: TaskMessage, name: str) -> None:
+    async def _lease(self, delivery: Delivery, task: Routable, name: str) -> None:
         """Ask for a token of a tier that the replicas share, then decide with what we got."""
         tier = self.rules.tiers[name]
         again = await self.leases.token(tier, task.priority)
@@ -133,7 +133,7 @@ class Router:
             self.openings[name] = again
         await self._decide(delivery, task, leased=True)
 
-    async def _wait(self, delivery: Delivery, task: TaskMessage, wait: Wait, now: float) -> None:
+    async def _wait(self, delivery: Delivery, task: Routable, wait: Wait, now: float) -> None:
         """Hold the task if its token is near, else give it a place in the broker."""
         rate = self.rules.tiers[wait.tier].rate or 1.0
         if self._shared(wait.tier):  # its tokens come when a window opens, and every replica lines up for its part of them
@@ -148,7 +148,7 @@ class Router:
         else:
             await self._defer(delivery, task, wait, place, now)
 
-    async def _come_up(self, delivery: Delivery, task: TaskMessage, place: float) -> None:
+    async def _come_up(self, delivery: Delivery, task: Routable, place: float) -> None:
         """Wait in memory until the token is due, then decide afresh, under the rules of that moment."""
         self._near += 1
         try:
@@ -157,7 +157,7 @@ class Router:
             self._near -= 1
         await self._decide(delivery, task)
 
-    async def _defer(self, delivery: Delivery, task: TaskMessage, wait: Wait, place: float, now: float) -> None:
+    async def _defer(self, delivery: Delivery, task: Routable, wait: Wait, place: float, now: float) -> None:
         """Write the task's place into the broker, and ack it where it was; not an attempt, and not a hop."""
         body = with_task_id(delivery.body, task, self._task_id(delivery, task))
         fires_at = place if place >= wait.give_up_at else max(now, place - LEAD)
@@ -178,7 +178,7 @@ class Router:
 
     async def _backlog_full(self, delivery: Delivery, refused: Refused) -> None:
         """The queue of the type and tier is at its cap: a wait like any other, within the tier's `max_wait`."""
-        task = decode(TaskMessage, delivery.body)
+        task = decode_envelope(delivery.body)
         now = self.clock()
         since = now if delivery.since is None else delivery.since
         decision = decide(task, self.rules, {}, now, size=len(delivery.body), waiting_since=since)
@@ -207,7 +207,7 @@ class Router:
             self.observer.count(events.TASKS_ENDED_BY_ROUTER, ending.code.value)
             await self.intake.ack(delivery)
 
-    def _ending(self, delivery: Delivery, task: TaskMessage, refusal: Refuse, now: float) -> Ending:
+    def _ending(self, delivery: Delivery, task: Routable, refusal: Refuse, now: float) -> Ending:
         task_id = self._task_id(delivery, task)
         return Ending(
             code=refusal.code,
@@ -236,7 +236,7 @@ class Router:
             goal=False,
         )
 
-    def _task_id(self, delivery: Delivery, task: TaskMessage) -> str:
+    def _task_id(self, delivery: Delivery, task: Routable) -> str:
         if task.task_id is not None:
             return task.task_id
         return subjects.source_letter(delivery.stream, self.streams.created[delivery.stream], delivery.sequence)
