@@ -26,6 +26,8 @@ from heddle.events import ALL_EVENTS
 from heddle.macros.loading import load
 from heddle.messages import Goal, Message, TaskMessage, decode
 from heddle.planning.phrases import compile_phrases
+from heddle.router.audit import COLUMNS
+from heddle.router.cases import parse_cases, run_case
 from heddle.router.reading import parse_rules
 from heddle.settings import Settings, StreamSettings
 from heddle.subjects import GOALS_INCOMING, TASKS_INCOMING
@@ -184,6 +186,17 @@ def test_python_examples_are_macros_that_load(block: Block, tmp_path: Path, monk
 @pytest.mark.parametrize("block", blocks("yaml rules"), ids=str)
 def test_rules_examples_can_be_used(block: Block) -> None:
     parse_rules(block.text, str(block))
+
+
+@pytest.mark.parametrize("block", blocks("yaml cases"), ids=str)
+def test_tables_of_cases_hold_for_the_first_rules_of_their_document(block: Block) -> None:
+    rules = parse_rules(blocks("yaml rules", [block.document])[0].text, str(block))
+    assert [verdict for case in parse_cases(block.text, str(block)) if not (verdict := run_case(case, rules, 0.0)).ok] == []
+
+
+def test_every_column_of_a_recorded_decision_is_there() -> None:
+    text = words("reference/streams.md")
+    assert not [column for column in COLUMNS if f"`{column}`" not in text]
 
 
 CONTRACT: Final[dict[str, type[Message]]] = {GOALS_INCOMING: Goal, TASKS_INCOMING: TaskMessage}
