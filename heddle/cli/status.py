@@ -29,6 +29,9 @@ def status(server: Server = None, output: Output = OutputFormat.TEXT) -> None:
         print_table(("worker", "types", "tiers"), rows, title="\nWorkers")
     else:
         out.print("no worker is announced; start one: [bold]heddle run worker[/]")
+    if now.held_back:
+        waiters = [(tier, priority, count) for (tier, priority), count in sorted(now.held_back.items())]
+        print_table(("tier", "priority", "tasks"), waiters, title="\nWaiting for a token or the next attempt")
     if now.backlog:
         rows = [
             (name, tier, str(count) + ("  (no worker!)" if (name, tier) in unserved else ""))

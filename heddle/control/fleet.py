@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-import nats.errors
-import nats.js.errors
 from nats.aio.client import Client
 
 from heddle import subjects
+from heddle.broker.announcements import announcements
 from heddle.broker.connect import js_api
-from heddle.errors import Refused
+from heddle.errors import BrokerError, Refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,16 +29,12 @@ class WorkerCard:
 
 async def workers(client: Client) -> list[WorkerCard]:
     """The workers that announced themselves within the last ten seconds."""
-    cards = []
-    with contextlib.suppress(nats.js.errors.NoKeysError, nats.js.errors.NotFoundError):
-        bucket = await client.jetstream().key_value(subjects.WORKERS)
-        for key in await bucket.keys():
-            if subjects.is_router_card(key):
-                continue
-            with contextlib.suppress(nats.js.errors.KeyNotFoundError):
-                card = json.loads((await bucket.get(key)).value or b"{}")
-                cards.append(WorkerCard(card["replica"], card["types"], card["tiers"]))
-    return sorted(cards, key=lambda card: card.replica)
+    try:
+        cards = await announcements(client)
+    except BrokerError:  # no role has run against this server yet
+        return []
+    found = [WorkerCard(card["replica"], card["types"], card["tiers"]) for key, card in cards.items() if not subjects.is_router_card(key)]
+    return sorted(found, key=lambda card: card.replica)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +43,7 @@ class Status:
 
     Attributes:
         goals_waiting, tasks_waiting: messages in the incoming streams.
+        held_back: tasks that wait for a token or for their next attempt, by (tier, priority).
         backlog: routed tasks by (worker type, tier) that no worker has finished.
         dead: dead letters by code.
     """
@@ -57,6 +51,7 @@ class Status:
     server: str
     goals_waiting: int
     tasks_waiting: int
+    held_back: dict[tuple[str, str], int]
     backlog: dict[tuple[str, str], int]
     outcomes: int
     dead: dict[str, int]
@@ -68,6 +63,9 @@ class Status:
             "server": self.server,
             "goals_waiting": self.goals_waiting,
             "tasks_waiting": self.tasks_waiting,
+            "held_back": [
+                {"tier": tier, "priority": priority, "tasks": count} for (tier, priority), count in sorted(self.held_back.items())
+            ],
             "backlog": [{"worker_type": name, "tier": tier, "tasks": count} for (name, tier), count in sorted(self.backlog.items())],
             "outcomes": self.outcomes,
             "dead": self.dead,
@@ -88,6 +86,7 @@ async def status(client: Client) -> Status:
         server=client.connected_url.netloc if client.connected_url else "",
         goals_waiting=await _messages(client, subjects.GOALS),
         tasks_waiting=await _messages(client, subjects.INCOMING),
+        held_back=await held_back(client),
         backlog=await backlog(client),
         outcomes=await _messages(client, subjects.OUTCOMES),
         dead=dict(sorted(dead.items())),
@@ -99,6 +98,15 @@ async def backlog(client: Client) -> dict[tuple[str, str], int]:
     """Routed tasks that no worker has finished, by (worker type, tier)."""
     held = await _subjects_of(client, subjects.TASKS)
     return {(parts[2], parts[3]): count for subject, count in held.items() if len(parts := subject.split(".")) == 4}
+
+
+async def held_back(client: Client) -> dict[tuple[str, str], int]:
+    """Tasks that wait for a token or for their next attempt, by (tier, priority)."""
+    found: Counter[tuple[str, str]] = Counter()
+    for subject, count in (await _subjects_of(client, subjects.DEFER)).items():
+        _, _, tier, priority, *_ = subject.split(".")
+        found[tier, priority] += count
+    return dict(found)
 
 
 async def _messages(client: Client, stream: str) -> int:

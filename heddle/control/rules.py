@@ -11,14 +11,18 @@ from typing import Any
 import nats.errors
 import nats.js.errors
 from nats.aio.client import Client
+from nats.js.kv import KeyValue
 
 from heddle import subjects
 from heddle.broker.connect import stored_from
+from heddle.broker.streams import make_streams
 from heddle.errors import BrokerError
 from heddle.messages import format_time, parse_time
 from heddle.router.reading import parse_rules
 from heddle.router.reload import router_cards
 from heddle.router.rules import digest_of
+from heddle.settings import StreamSettings
+from heddle.telemetry.observer import Observer
 
 _HISTORY = 64
 QUIET: float = 0.3
@@ -46,7 +50,7 @@ async def reload(client: Client, patience: float = 2.0) -> list[Answer]:
     """
     try:
         cards = {card["replica"]: card for card in await router_cards(client)}
-    except (nats.errors.Error, nats.js.errors.Error, TimeoutError):
+    except BrokerError:
         cards = {}
     answers = await _ask(client, set(cards), patience)
     for replica in cards.keys() - answers.keys():
@@ -110,11 +114,20 @@ async def push(client: Client, text: str, source: str) -> Revision:
     """
     parse_rules(text, source)
     try:
-        bucket = await client.jetstream().key_value(subjects.RULES)
+        bucket = await _rules_bucket(client)
         revision = await bucket.put(subjects.RULES_KEY, text.encode())
     except (nats.errors.Error, nats.js.errors.Error, TimeoutError) as error:
         raise _no_bucket(error) from None
     return Revision(revision, format_time(datetime.now().astimezone().timestamp()), digest_of(text), text)
+
+
+async def _rules_bucket(client: Client) -> KeyValue:
+    """The bucket of the rules; made, with all the streams, on a server that has not seen heddle yet."""
+    try:
+        return await client.jetstream().key_value(subjects.RULES)
+    except nats.js.errors.NotFoundError:
+        await make_streams(client, StreamSettings(), Observer())
+        return await client.jetstream().key_value(subjects.RULES)
 
 
 async def history(client: Client) -> list[Revision]:
@@ -123,6 +136,7 @@ async def history(client: Client) -> list[Revision]:
     Raises:
         BrokerError: the bucket does not answer.
     """
+    await _rules_bucket(client)
     found = await stored_from(client, f"KV_{subjects.RULES}", 1, f"$KV.{subjects.RULES}.{subjects.RULES_KEY}", _HISTORY)
     revisions = [
         _revision(entry.sequence, entry.headers.get("Nats-Time-Stamp", ""), entry.body.decode(errors="replace")) for entry in found

@@ -25,7 +25,6 @@ from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from math import isfinite
-from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
 import pydantic_core
@@ -74,6 +73,7 @@ METADATA_CHARS: Final = 256
 """Of a longer text in metadata only the beginning is recorded."""
 _LARGE: Final = 2**63
 _HEADROOM: Final = 4096
+_AT: Final = COLUMNS.index("at")
 _HEAD: Final = b"[" + pydantic_core.to_json(COLUMNS)
 
 
@@ -85,9 +85,8 @@ class _Part(NamedTuple):
     key: str
 
 
-_Note = tuple[str, Routable, Decision, Bucket | None, float, int, float | None, str | None]
-"""Task id, task, decision, bucket, time, size, since when it waited, what the store told."""
-_ASKED: Final = attrgetter("parent_task_id", "worker_type", "priority", "model_tier", "generation", "hops", "expires_at")
+_Row = tuple[Any, ...]
+"""A decision's columns."""
 
 
 class Audit:
@@ -104,14 +103,15 @@ class Audit:
         self._observer = observer
         self._subject = subjects.decisions(replica)
         self._replica = replica
-        self._notes: list[_Note] = []
+        self._notes: list[_Row] = []
         self._parts: deque[_Part] = deque()
         self._encoded = 0
         self._sending: _Part | None = None
         self._number = 0
         self._rules: Rules | None = None
+        self._digest = ""
         self._keys: tuple[str, ...] = ()
-        self._lines: dict[str, int] = {}
+        self._lines: dict[str | None, int] = {}
         self._away = False
 
     @property
@@ -146,28 +146,65 @@ class Audit:
         """
         if rules is not self._rules:
             self._follow(rules)
-        bucket = None if type(decision) is Dispatch else buckets.get(decision.tier or "")
-        self._notes.append((task_id, task, decision, bucket, now, size, since, told))
+        rule = decision.rule
+        line = self._lines.get(rule)
+        if line is None and rule is not None and (entry := rules.worker_types.get(task.worker_type)) is not None:
+            line = entry.line  # the task's own wish, which its worker type allows
+        more: dict[str, Any] | None = None
+        if self._keys or since is not None or told is not None or task.hops or task.generation or task.expires_at is not None:
+            more = self._more(task, since, told)
+        kind, code = "dispatch", None
+        if type(decision) is Dispatch:
+            left = None if decision.bucket is None else decision.bucket.level
+        else:
+            kind, code, more = _not_dispatched(decision, more)
+            left = _left(rules, decision.tier, buckets, now)
+        self._notes.append(
+            (
+                task_id,
+                task.parent_task_id,
+                task.worker_type,
+                task.priority,
+                task.model_tier,
+                decision.tier,
+                kind,
+                code,
+                rule,
+                line,
+                left,
+                self._digest,
+                now,
+                size,
+                more,
+            )
+        )
         if len(self._notes) >= PART:
             self._encode()
+
+    def _more(self, task: Routable, since: float | None, told: str | None) -> dict[str, Any] | None:
+        more = {"generation": task.generation, "hops": task.hops, "expires_at": task.expires_at, "since": since, "told": told}
+        more = {name: value for name, value in more.items() if value}
+        if self._keys and task.metadata and (seen := _seen(self._keys, task.metadata)):
+            more["metadata"] = seen
+        return more or None
 
     def _follow(self, rules: Rules) -> None:
         """Other rules are in force: what waits was decided by the ones before."""
         self._encode()
-        self._rules = rules
+        self._rules, self._digest = rules, rules.digest
         self._keys = tuple(dict.fromkeys(key for route in rules.routes for key, _ in route.metadata))
-        self._lines = {route.label: route.line for route in rules.routes} | {one.label: one.line for one in rules.worker_types.values()}
+        self._lines = dict((rule.label, rule.line) for rule in (*rules.routes, *rules.worker_types.values()))
 
     def _encode(self) -> None:
         """Turn the notes into bytes; of too many that wait for the store the oldest go."""
-        notes, rules = self._notes, self._rules
-        if not notes or rules is None:
+        notes = self._notes
+        if not notes:
             return
         self._notes = []
         self._number += 1
-        key = f"{self._replica}.{int(notes[0][4] * 1e6)}.{self._number}"
+        key = f"{self._replica}.{int(notes[0][_AT] * 1e6)}.{self._number}"
         try:
-            body = b"," + pydantic_core.to_json(self._rows(notes, rules))[1:-1]
+            body = b"," + pydantic_core.to_json(notes)[1:-1]
         except (ValueError, UnicodeError) as error:  # not even then may a note stand in a task's way
             self._lost(len(notes), str(error))
             return
@@ -180,32 +217,6 @@ class Audit:
             oldest = self._parts.popleft()
             self._encoded -= oldest.notes
             self._lost(oldest.notes, f"the store was away; more than {MOST_NOTES} wait")
-
-    def _rows(self, notes: list[_Note], rules: Rules) -> list[tuple[Any, ...]]:
-        lines, keys, digest, rows = self._lines, self._keys, rules.digest, []
-        for task_id, task, decision, bucket, now, size, since, told in notes:
-            parent, worker_type, priority, asked, generation, hops, expires_at = _ASKED(task)
-            rule = decision.rule
-            line = lines.get(rule or "")
-            if line is None and rule is not None and (entry := rules.worker_types.get(worker_type)) is not None:
-                line = entry.line  # the task's own wish, which its worker type allows
-            more = _seen(keys, task.metadata) if keys else None
-            if generation or hops or expires_at is not None or since is not None or told is not None:
-                given = {"generation": generation, "hops": hops, "expires_at": expires_at, "since": since, "told": told}
-                more = {name: value for name, value in given.items() if value} | (more or {})
-            code: Code | None = None
-            match decision:
-                case Dispatch(bucket=taken):
-                    kind, left = "dispatch", None if taken is None else taken.level
-                case Wait(ready_at=ready_at, give_up_at=give_up_at):
-                    kind, left = "wait", _left(rules, decision.tier, bucket, now)
-                    more = {**(more or {}), "ready_at": ready_at if isfinite(ready_at) else None, "give_up_at": give_up_at}
-                case Refuse(code=code):
-                    kind, left = "refuse", _left(rules, decision.tier, bucket, now)
-            rows.append(
-                (task_id, parent, worker_type, priority, asked, decision.tier, kind, code, rule, line, left, digest, now, size, more)
-            )
-        return rows
 
     def _lost(self, notes: int, reason: str) -> None:
         self._observer.see(events.DECISIONS_LOST, "routing decisions are not recorded", decisions=notes, reason=reason)
@@ -243,7 +254,7 @@ class Audit:
         return self._sending
 
 
-def _seen(keys: tuple[str, ...], metadata: Mapping[str, Any]) -> dict[str, Any] | None:
+def _seen(keys: tuple[str, ...], metadata: Mapping[str, Any]) -> dict[str, Any]:
     """Of a task's metadata what the routes look at: conditions see texts, numbers and booleans, and whether a key is there."""
     seen: dict[str, Any] = {}
     for key in keys:
@@ -253,15 +264,26 @@ def _seen(keys: tuple[str, ...], metadata: Mapping[str, Any]) -> dict[str, Any] 
                 seen[key] = value if len(value) <= METADATA_CHARS else f"{value[:METADATA_CHARS]}…"
             else:
                 seen[key] = value if isinstance(value, int | float) and -_LARGE < value < _LARGE else None
-    return {"metadata": seen} if seen else None
+    return seen
 
 
-def _left(rules: Rules, name: str | None, bucket: Bucket | None, now: float) -> float | None:
+def _not_dispatched(decision: Decision, more: dict[str, Any] | None) -> tuple[str, Code | None, dict[str, Any] | None]:
+    """Kind, code, and what else is to be told of a decision that is no dispatch."""
+    match decision:
+        case Wait(ready_at=ready_at, give_up_at=give_up_at):
+            return "wait", None, {**(more or {}), "ready_at": ready_at if isfinite(ready_at) else None, "give_up_at": give_up_at}
+        case Refuse(code=code):
+            return "refuse", code, more
+        case Dispatch():
+            return "dispatch", None, more
+
+
+def _left(rules: Rules, name: str | None, buckets: Mapping[str, Bucket], now: float) -> float | None:
     """The level of a bucket from which nothing was taken."""
     tier = rules.tiers.get(name or "")
     if tier is None or tier.rate is None:
         return None
-    return refilled(bucket or full(tier.burst, now), tier.rate, tier.burst, now).level
+    return refilled(buckets.get(tier.name) or full(tier.burst, now), tier.rate, tier.burst, now).level
 
 
 @asynccontextmanager

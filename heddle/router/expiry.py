@@ -6,21 +6,21 @@ A worker looks at `expires_at` before it starts a task; this is for the tasks th
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import nats.errors
 import nats.js.errors
 from nats.aio.client import Client
 
-from heddle import deadletters, subjects
+from heddle import deadletters, events, subjects
+from heddle.broker.announcements import announcements
 from heddle.broker.connect import Stored, js_api, stored_from
 from heddle.broker.relay import Outbox
 from heddle.broker.streams import Streams
 from heddle.deadletters import Ending
-from heddle.errors import BrokerError, Code, DecodeError
+from heddle.errors import BrokerError, Code, DecodeError, Refused
 from heddle.messages import TaskMessage, decode, parse_time
 from heddle.telemetry.observer import Observer
 
@@ -28,6 +28,13 @@ EXPIRY_EVERY: Final = 5.0
 GRACE: Final = 2.0
 """Seconds that a worker has to say `expired` itself before we do."""
 _ROUND: Final = 512
+
+
+class _Queue(NamedTuple):
+    """A queue of one worker type and tier: the last sequence that was delivered, and whether anybody asks for more."""
+
+    delivered: int
+    pulling: bool
 
 
 @dataclass(slots=True, eq=False)
@@ -39,6 +46,7 @@ class Expiry:
     outbox: Outbox
     observer: Observer
     replica: str
+    digest: Callable[[], str]
     clock: Callable[[], float]
     _next: int = 1
 
@@ -59,7 +67,10 @@ class Expiry:
         if task.expires_at is None or parse_time(task.expires_at).timestamp() + GRACE > self.clock():
             return
         _, _, worker_type, tier = stored.subject.split(".")
-        served = await serves(self.client, worker_type, tier)
+        queue = await self._queue(worker_type, tier)
+        served = queue.pulling or await serves(self.client, worker_type, tier)
+        if stored.sequence <= queue.delivered and served:
+            return  # a worker has it, and ends it
         code = Code.EXPIRED if served else Code.NO_WORKER
         told = "before a worker could start the task" if served else f"and no worker is announced for {worker_type} on tier {tier}"
         task_id = task.task_id or subjects.source_letter(subjects.TASKS, self.streams.created[subjects.TASKS], stored.sequence)
@@ -76,21 +87,22 @@ class Expiry:
             generation=task.generation,
             attempt=task.attempt,
             tier=tier,
+            rules=self.digest(),
         )
         await deadletters.end(self.client, self.outbox, self.observer, ending, stored.body)
+        self.observer.count(events.TASKS_ENDED_BY_ROUTER, code.value)
         await js_api(self.client, f"STREAM.MSG.DELETE.{subjects.TASKS}", {"seq": stored.sequence})
+
+    async def _queue(self, worker_type: str, tier: str) -> _Queue:
+        """How far the queue was delivered, and whether anybody pulls from it; of one that no worker ever had, nothing was."""
+        try:
+            info = await js_api(self.client, f"CONSUMER.INFO.{subjects.TASKS}.{subjects.worker_durable(worker_type, tier)}")
+        except Refused:
+            return _Queue(0, pulling=False)
+        return _Queue(int(info["delivered"]["stream_seq"]), pulling=info["num_waiting"] > 0)
 
 
 async def serves(client: Client, worker_type: str, tier: str) -> bool:
     """Has a worker announced itself for this type and tier within the last ten seconds?"""
-    bucket = await client.jetstream().key_value(subjects.WORKERS)
-    try:
-        keys = await bucket.keys()
-    except nats.js.errors.NoKeysError:
-        return False
-    for key in keys:
-        with contextlib.suppress(nats.js.errors.KeyNotFoundError):
-            card = json.loads((await bucket.get(key)).value or b"{}")
-            if worker_type in card.get("types", ()) and tier in card.get("tiers", ()):
-                return True
-    return False
+    cards = await announcements(client)
+    return any(worker_type in card.get("types", ()) and tier in card.get("tiers", ()) for card in cards.values())

@@ -23,8 +23,9 @@ from nats.aio.msg import Msg
 from watchfiles import awatch
 
 from heddle import events, subjects
+from heddle.broker.announcements import announcements
 from heddle.broker.periodic import every
-from heddle.errors import Problem, RulesError
+from heddle.errors import BrokerError, Problem, RulesError
 from heddle.router.reading import parse_rules
 from heddle.router.router import Router, keep_text, publish_tiers
 from heddle.router.rules import Rules
@@ -134,7 +135,7 @@ def read_text(path: Path) -> str:
     try:
         return path.read_text()
     except OSError as error:
-        raise _unreadable(str(path), f"cannot be read: {error.strerror}; name a rules file with --rules") from None
+        raise _unreadable(str(path), f"cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise _unreadable(str(path), f"not UTF-8: {error}") from None
 
@@ -252,7 +253,7 @@ class Drift:
 
     async def look(self) -> None:
         """Announce ourselves, and look at the others."""
-        with contextlib.suppress(nats.errors.Error, nats.js.errors.Error, TimeoutError):
+        with contextlib.suppress(BrokerError, nats.errors.Error, nats.js.errors.Error, TimeoutError):
             bucket = await self.router.client.jetstream().key_value(subjects.WORKERS)
             await bucket.put(subjects.router_card(self.router.replica), self._card())
             cards = await router_cards(self.router.client)
@@ -280,14 +281,5 @@ class Drift:
 
 async def router_cards(client: Client) -> list[dict[str, Any]]:
     """The router replicas that announced themselves within the last ten seconds: {replica, digest, source}."""
-    bucket = await client.jetstream().key_value(subjects.WORKERS)
-    try:
-        keys = await bucket.keys()
-    except nats.js.errors.NoKeysError:
-        return []
-    cards = []
-    for key in keys:
-        if subjects.is_router_card(key):
-            with contextlib.suppress(nats.js.errors.KeyNotFoundError):
-                cards.append(json.loads((await bucket.get(key)).value or b"{}"))
-    return sorted(cards, key=lambda card: card["replica"])
+    cards = [card for key, card in (await announcements(client)).items() if subjects.is_router_card(key)]
+    return sorted(cards, key=lambda card: str(card["replica"]))

@@ -329,7 +329,7 @@ async def routing(
     try:
         sweeper = Sweeper(client, outbox, observer, router.clock)
         foreign = ForeignListeners(client, observer)
-        expiry = Expiry(client, streams, outbox, observer, replica, router.clock)
+        expiry = Expiry(client, streams, outbox, observer, replica, lambda: router.rules.digest, router.clock)
         async with (
             looked_after(intake, outbox),
             every(SWEEP_EVERY, sweeper.round, at_once=True),

@@ -1,16 +1,15 @@
 """A routed task that expires in its queue ends there, and its letter says whether anybody could have taken it."""
 
-from __future__ import annotations
-
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from heddle import subjects
+from heddle import macro, subjects
 from heddle.router.expiry import Expiry
 from heddle.router.router import Router
-from tests.support import Ground, on_ground
+from tests.support import Echoed, Ground, Word, on_ground, registry_of
 
 
 @pytest.fixture
@@ -29,7 +28,7 @@ async def queue(ground: Ground, **more: object) -> None:
 
 
 def an_hour_later(ground: Ground, router: Router) -> Expiry:
-    return Expiry(ground.client, ground.streams, router.outbox, ground.observer, "r1", lambda: router.clock() + 3600)
+    return Expiry(ground.client, ground.streams, router.outbox, ground.observer, "r1", lambda: "digest", lambda: router.clock() + 3600)
 
 
 async def test_without_a_worker_it_ends_as_no_worker(ground: Ground) -> None:
@@ -48,6 +47,25 @@ async def test_with_a_worker_that_never_came_to_it_it_ends_as_expired(ground: Gr
         await an_hour_later(ground, router).round()
         (letter,) = await ground.letters()
     assert letter.code == "expired"
+
+
+async def test_a_task_that_a_worker_holds_is_the_workers_to_end(ground: Ground) -> None:
+    started, finish = asyncio.Event(), asyncio.Event()
+
+    @macro(name="echo", tier="local")
+    async def slow(request: Word) -> Echoed:
+        """Take long."""
+        started.set()
+        await finish.wait()
+        return Echoed(word="done")
+
+    async with ground.router() as router, ground.worker(registry_of(slow)):
+        await queue(ground, expires_at=soon())
+        await started.wait()
+        await an_hour_later(ground, router).round()
+        finish.set()
+        (result,) = await ground.outcomes()
+    assert result.status == "completed"
 
 
 async def test_a_task_that_has_time_left_or_none_to_lose_stays(ground: Ground) -> None:
