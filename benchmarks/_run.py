@@ -49,6 +49,7 @@ ROLES: dict[str, Callable[[Path, str, int], list[str]]] = {
     "router": lambda folder, url, _: _heddle("router", "--rules", str(folder / "rules.yaml"), "--server", url),
     "worker": lambda folder, url, _: _heddle("worker", "--macros", str(folder / "noop.py"), "--server", url, "--tiers", "local"),
     "bare relay": lambda _, url, count: [sys.executable, str(HERE / "_floor.py"), "relay", "--server", url, "--tasks", str(count)],
+    "sink": lambda _, url, count: [sys.executable, str(HERE / "_floor.py"), "sink", "--server", url, "--tasks", str(count)],
     "bare worker": lambda _, url, count: [sys.executable, str(HERE / "_floor.py"), "work", "--server", url, "--tasks", str(count)],
 }
 
@@ -89,7 +90,7 @@ async def _rate(folder: Path, url: str, roles: Roles, count: int, into: str, see
         started = [children.start(ROLES[role](folder, url, count), env=dict(os.environ)) for role in roles]
         try:
             await asyncio.sleep(2)  # the roles are importing
-            await _produce(Outbox(client, observer), into, count)
+            await produce(Outbox(client, observer), into, count)
             async with asyncio.timeout(120):
                 await last.wait()
             return count / (time.perf_counter() - first)
@@ -98,7 +99,8 @@ async def _rate(folder: Path, url: str, roles: Roles, count: int, into: str, see
                 children.stop(child)
 
 
-async def _produce(outbox: Outbox, into: str, count: int) -> None:
+async def produce(outbox: Outbox, into: str, count: int, *, body: bytes = BODY, message_id: str = "p%d") -> None:
+    """Publish `count` messages with a window of PubAcks, and wait for the last; `%d` becomes a message's number."""
     await outbox.start()
     room = asyncio.Semaphore(1024)
 
@@ -109,7 +111,9 @@ async def _produce(outbox: Outbox, into: str, count: int) -> None:
 
     for number in range(count):
         await room.acquire()
-        await outbox.send(into, BODY % number, stored, None, {"Nats-Msg-Id": f"p{number}"})
+        await outbox.send(into, body % number, stored, None, {"Nats-Msg-Id": message_id % number})
+    for _ in range(1024):
+        await room.acquire()
 
 
 def middle(figures: Sequence[float]) -> str:

@@ -36,8 +36,8 @@ from heddle.router.buckets import Bucket
 from heddle.router.decide import Dispatch, decide
 from heddle.router.reading import parse_rules
 from heddle.router.rules import Rules
-from heddle.splice import routed_body
 from heddle.settings import StreamSettings
+from heddle.splice import routed_body
 from heddle.telemetry.observer import Observer
 
 TASK = (
@@ -160,7 +160,14 @@ class Stage:
         return child.pid
 
     async def stored(self, stream: str) -> int:
-        """Messages in a stream."""
+        """Messages in a stream.
+
+        Raises:
+            RuntimeError: a role has ended before its time.
+        """
+        for child in self.started:
+            if child.process.poll():
+                raise RuntimeError(f"a role ended with exit code {child.process.returncode}; see above")
         return int((await js_api(self.client, f"STREAM.INFO.{stream}"))["state"]["messages"])
 
     async def fill(self, count: int, *, body: bytes = TASK, into: str = subjects.TASKS_INCOMING, message_id: str = "p%d") -> None:
@@ -367,46 +374,37 @@ def many_waiting(rounds: int, count: int, samples: int) -> None:
 # --- e: what a duplicate window costs the server
 
 
-async def window_memory(seconds: float, window: float, *, ids: bool = True) -> tuple[int, float]:
-    """Messages moved through HEDDLE_INCOMING and HEDDLE_TASKS in so many seconds, and the server's memory then, in MB."""
+async def remembering(stream: str, into: str, window: float, count: int) -> tuple[float, float]:
+    """Ids per second that a stream took, and the server's memory afterwards in MB; the messages themselves are purged on the way."""
     async with stage() as on:
-        for stream in (subjects.INCOMING, subjects.TASKS):
-            config = (await js_api(on.client, f"STREAM.INFO.{stream}"))["config"]
-            await js_api(on.client, f"STREAM.UPDATE.{stream}", config | {"duplicate_window": int(window * 1e9)})
-        on.start("bare relay")
-        on.start("sink")
-        outbox = Outbox(on.client, on.observer)
-        await outbox.start()
-        began, moved = time.perf_counter(), 0
-        room = asyncio.Semaphore(1024)
-
-        async def stored(_: Any, __: Any) -> None:
-            room.release()
-
-        while time.perf_counter() - began < seconds:
-            for _ in range(256):
-                await room.acquire()
-                headers = {"Nats-Msg-Id": f"HEDDLE_GOALS.1795000000000000.{moved}.task.1"} if ids else None
-                await outbox.send(subjects.TASKS_INCOMING, TASK % moved, stored, None, headers)
-                moved += 1
-
-        async def drained() -> bool:
-            return await on.stored(subjects.INCOMING) + await on.stored(subjects.TASKS) == 0
-
-        await until(drained)
-        return moved, resident(on.server_pid)
+        config = (await js_api(on.client, f"STREAM.INFO.{stream}"))["config"]
+        await js_api(on.client, f"STREAM.UPDATE.{stream}", config | {"duplicate_window": int(window * 1e9)})
+        began = time.perf_counter()
+        for part in range(0, count, 25_000):
+            await on.fill(
+                min(25_000, count - part), into=into, body=b"%d", message_id=f"HEDDLE_INCOMING.1795000000000000.{part + 10**6}%d.route"
+            )
+            await js_api(on.client, f"STREAM.PURGE.{stream}")
+        took = time.perf_counter() - began
+        await asyncio.sleep(3)
+        return count / took, resident(on.server_pid)
 
 
-def duplicate_windows(seconds: float, windows: Sequence[float]) -> None:
+def duplicate_windows(count: int, windows: Sequence[float]) -> None:
     """Print a table of windows and the server's memory."""
-    print(
-        f"e. server memory against duplicate_window, {seconds:g} s of producer -> bare relay -> sink, an id per message in each of both streams"
-    )
-    print("   window     tasks   tasks/s   ids kept   server MB")
-    for window in windows:
-        moved, memory = asyncio.run(window_memory(seconds, window))
-        kept = 2 * moved * min(1.0, window / seconds)
-        print(f"   {window:>5g} s {moved:>9} {moved / seconds:>9.0f} {kept:>10.0f} {memory:>11.0f}")
+    print(f"e. server memory against duplicate_window: {count} message ids, as the router makes them, into one stream; the messages purged")
+    print("   stream            window      ids/s   ids kept   server MB   bytes per id kept   at 15,000 tasks/s the full window costs")
+    for stream, into in ((subjects.INCOMING, subjects.TASKS_INCOMING), (subjects.TASKS, ROUTED)):
+        least: tuple[float, float] | None = None
+        for window in windows:
+            rate, memory = asyncio.run(remembering(stream, into, window, count))
+            kept = min(float(count), rate * window)
+            line = f"   {stream:<17} {window:>4g} s {rate:>10.0f} {kept:>10.0f} {memory:>11.0f}"
+            least = least or (kept, memory)
+            if kept > least[0]:
+                each = (memory - least[1]) * 1e6 / (kept - least[0])
+                line += f" {each:>19.0f} {each * 15_000 * window / 1e6:>24.0f} MB"
+            print(line)
 
 
 def main() -> None:
@@ -421,7 +419,7 @@ def main() -> None:
         "b": lambda: rates(2 if quick else 7, 12_000 if quick else 60_000),
         "c": lambda: added_latency(1 if quick else 5, 300 if quick else 1000),
         "d": lambda: many_waiting(1 if quick else 3, 5_000 if quick else 100_000, 300 if quick else 1000),
-        "e": lambda: duplicate_windows(4 if quick else 40, (1, 120) if quick else (1, 10, 120, 600)),
+        "e": lambda: duplicate_windows(50_000 if quick else 600_000, (0.5, 600) if quick else (0.5, 10, 120, 600)),
     }
     for letter, part in parts.items():
         if letter in given.only:
