@@ -5,13 +5,15 @@ A counter's name and labels follow Prometheus' conventions. An event without a l
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from dataclasses import dataclass
+from typing import Literal
 
 Level = Literal["debug", "info", "warning", "error"]
 
 
-class Event(NamedTuple):
-    """One thing that can be observed."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Event:
+    """One thing that can be observed; each is itself alone, so that counting one hashes no text."""
 
     name: str
     help: str

@@ -7,6 +7,8 @@ import re
 
 from heddle.messages import Routable
 
+_BACKSLASH = ord("\\")
+"""A single byte is looked for faster than a word; where there is an escape, a key may be hidden in it."""
 _TIER = re.compile(rb'"model_tier"(\s*:\s*)"[a-z0-9_-]*"')
 _ATTEMPT = re.compile(rb'"attempt"(\s*:\s*)\d+')
 
@@ -17,8 +19,9 @@ def routed_body(body: bytes, task: Routable, task_id: str, tier: str) -> bytes:
     A value is replaced where its key stands once, and put in front where the key is missing. In every other case (a null, an
     escaped key, the same word elsewhere in the message) it is added at the end, for of a repeated key the last wins.
     """
-    body = with_task_id(body, task, task_id)
-    if task.model_tier == tier and b'"model_tier"' in body and "model_tier" in task.model_fields_set:
+    if task.task_id is None:
+        body = _with(body, "task_id", task_id)
+    if task.model_tier == tier and "model_tier" in task.model_fields_set:
         return body
     return _changed(body, task, "model_tier", tier, _TIER)
 
@@ -36,8 +39,9 @@ def with_attempt(body: bytes, task: Routable, attempt: int) -> bytes:
 def _changed(body: bytes, task: Routable, key: str, value: str | int, pattern: re.Pattern[bytes]) -> bytes:
     """The value replaced where its key stands once, at the top; else put where the last one wins."""
     quoted = b'"%b"' % key.encode()
-    alone = key in task.model_fields_set and b"\\u" not in body and body.count(quoted) == 1
-    if alone and (found := pattern.search(body)):
+    at = body.find(quoted) if key in task.model_fields_set else -1
+    alone = at >= 0 and _BACKSLASH not in body and body.find(quoted, at + 1) < 0
+    if alone and (found := pattern.match(body, at)):
         return body[: found.start()] + quoted + found[1] + json.dumps(value).encode() + body[found.end() :]
     return _with(body, key, value)
 

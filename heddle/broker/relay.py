@@ -13,7 +13,7 @@ import json
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 import nats.errors
@@ -35,6 +35,7 @@ REPEAT_AFTER: Final = 2.0
 _SHORT_ASK: Final = 1.0
 _REVIVE_DELAY: Final = 0.25
 _HEADROOM: Final = 4096
+_SMALL: Final = 512 * 1024
 _UNLIMITED: Final = -1
 
 
@@ -158,20 +159,23 @@ class Intake:
 
     async def ack(self, delivery: Delivery) -> None:
         """Tell the server that the message is done with, and free its slot."""
-        with contextlib.suppress(nats.errors.Error):  # a lost ack means a redelivery, which every role can bear
-            await self._client.publish(delivery.reply, b"")
+        await self._tell(delivery, b"")
         await self.release()
 
     async def hand_back(self, delivery: Delivery, delay: float) -> None:
         """Ask the server to deliver the message again after `delay` seconds, and free its slot."""
-        with contextlib.suppress(nats.errors.Error):
-            await self._client.publish(delivery.reply, b'-NAK {"delay": %d}' % int(delay * 1e9))
+        await self._tell(delivery, b'-NAK {"delay": %d}' % int(delay * 1e9))
         await self.release()
 
     async def heartbeat(self, delivery: Delivery) -> None:
         """Tell the server that the message is being worked on: its ack_wait starts anew."""
-        with contextlib.suppress(nats.errors.Error):
-            await self._client.publish(delivery.reply, b"+WPI")
+        await self._tell(delivery, b"+WPI")
+
+    async def _tell(self, delivery: Delivery, what: bytes) -> None:
+        try:
+            await self._client.publish(delivery.reply, what)
+        except nats.errors.Error:
+            return  # a lost word means a redelivery, which every role can bear
 
     async def release(self) -> None:
         """Free the slot of a message without an ack: the server delivers it again after ack_wait."""
@@ -291,17 +295,8 @@ class Intake:
 
 
 Then = Callable[[Any, Refused | None], Awaitable[None]]
-
-
-@dataclass(slots=True)
-class _Sent:
-    then: Then
-    context: Any
-    subject: str
-    body: bytes
-    headers: Headers | None
-    at: float
-    repeated: int = field(default=0)
+_Sent = tuple[Then, Any, str, bytes, Headers | None, float]
+"""What to do then, with what; subject, body and headers, to publish it again; and when it was published last."""
 
 
 class Outbox:
@@ -339,7 +334,7 @@ class Outbox:
         """
         self._number += 1
         token = str(self._number)
-        sent = self._waiting[token] = _Sent(then, context, subject, body, headers, self._clock())
+        sent = self._waiting[token] = (then, context, subject, body, headers, self._clock())
         await self._publish(token, sent)
 
     async def publish(self, subject: str, body: bytes, headers: Headers | None = None) -> None:
@@ -363,32 +358,33 @@ class Outbox:
         if not self._client.is_connected:
             return
         now = self._clock()
-        late = [(token, sent) for token, sent in self._waiting.items() if now - sent.at > REPEAT_AFTER]
-        for token, sent in late:
-            sent.at = now
-            sent.repeated += 1
-            await self._publish(token, sent)
+        late = [(token, sent) for token, sent in self._waiting.items() if now - sent[-1] > REPEAT_AFTER]
+        for token, (*what, _) in late:
+            if token in self._waiting:
+                again = self._waiting[token] = (*what, now)
+                await self._publish(token, again)
         if late:
-            self._observer.see(events.PUBLISHES_REPEATED, "no PubAck came; publishing again", count=len(late), subject=late[0][1].subject)
+            self._observer.see(events.PUBLISHES_REPEATED, "no PubAck came; publishing again", count=len(late), subject=late[0][1][2])
 
     async def _publish(self, token: str, sent: _Sent) -> None:
-        if len(sent.body) + _HEADROOM > self._client.max_payload and sent.headers:
+        then, context, subject, body, headers, _ = sent
+        if len(body) > _SMALL and headers and len(body) + _HEADROOM > self._client.max_payload:
             del self._waiting[token]
-            await sent.then(sent.context, Refused(f"{len(sent.body)} bytes and headers are more than the server takes in one message"))
+            await then(context, Refused(f"{len(body)} bytes and headers are more than the server takes in one message"))
             return
-        with contextlib.suppress(nats.errors.OutboundBufferLimitError, nats.errors.ConnectionClosedError):  # repeated later
-            await self._client.publish(sent.subject, sent.body, reply=f"{self._inbox}.{token}", headers=sent.headers)
+        try:
+            await self._client.publish(subject, body, reply=f"{self._inbox}.{token}", headers=headers)
+        except (nats.errors.OutboundBufferLimitError, nats.errors.ConnectionClosedError):
+            return  # repeated later
 
     async def _on_puback(self, message: Msg) -> None:
         token = message.subject[self._cut :]
-        sent = self._waiting.get(token)
-        if sent is None:  # the PubAck of a publish that was repeated
-            return
         data = message.data
         if not data:  # nobody listens on that subject just now: the stream's leader is away; look_after repeats it
             return
-        del self._waiting[token]
-        await sent.then(sent.context, None if b'"error"' not in data else _refusal(data, sent.subject))
+        sent = self._waiting.pop(token, None)
+        if sent is not None:  # else it is the PubAck of a publish that was repeated
+            await sent[0](sent[1], None if b'"error"' not in data else _refusal(data, sent[2]))
 
 
 def _refusal(data: bytes, subject: str) -> Refused | None:

@@ -151,8 +151,11 @@ class Audit:
         if line is None and rule is not None and (entry := rules.worker_types.get(task.worker_type)) is not None:
             line = entry.line  # the task's own wish, which its worker type allows
         more: dict[str, Any] | None = None
-        if self._keys or since is not None or told is not None or task.hops or task.generation or task.expires_at is not None:
-            more = self._more(task, since, told)
+        if since is not None or told is not None or task.hops or task.generation or task.expires_at is not None:
+            given = {"generation": task.generation, "hops": task.hops, "expires_at": task.expires_at, "since": since, "told": told}
+            more = {name: value for name, value in given.items() if value}
+        if self._keys and task.metadata and (seen := _seen(self._keys, task.metadata)):
+            more = {**more, "metadata": seen} if more else {"metadata": seen}
         kind, code = "dispatch", None
         if type(decision) is Dispatch:
             left = None if decision.bucket is None else decision.bucket.level
@@ -181,19 +184,13 @@ class Audit:
         if len(self._notes) >= PART:
             self._encode()
 
-    def _more(self, task: Routable, since: float | None, told: str | None) -> dict[str, Any] | None:
-        more = {"generation": task.generation, "hops": task.hops, "expires_at": task.expires_at, "since": since, "told": told}
-        more = {name: value for name, value in more.items() if value}
-        if self._keys and task.metadata and (seen := _seen(self._keys, task.metadata)):
-            more["metadata"] = seen
-        return more or None
-
     def _follow(self, rules: Rules) -> None:
         """Other rules are in force: what waits was decided by the ones before."""
         self._encode()
         self._rules, self._digest = rules, rules.digest
         self._keys = tuple(dict.fromkeys(key for route in rules.routes for key, _ in route.metadata))
-        self._lines = dict((rule.label, rule.line) for rule in (*rules.routes, *rules.worker_types.values()))
+        self._lines = {route.label: route.line for route in rules.routes}
+        self._lines |= {entry.label: entry.line for entry in rules.worker_types.values()}
 
     def _encode(self) -> None:
         """Turn the notes into bytes; of too many that wait for the store the oldest go."""

@@ -106,10 +106,8 @@ def decide(
 
 def resolve(task: Routable, rules: Rules, entry: WorkerType) -> tuple[str, str]:
     """The tier's name and the rule that gave it: the first route that fits, else the type's own tier, else the one asked for."""
-    if rules.routes:
-        for route in rules.candidates(task.worker_type, task.priority, task.model_tier):
-            if not route.metadata or route.fits_metadata(task.metadata):
-                return route.tier, route.label
+    if rules.routes and (route := rules.route(task.worker_type, task.priority, task.model_tier, task.metadata)) is not None:
+        return route.tier, route.label
     if entry.tier is not None:
         return entry.tier, entry.label
     return task.model_tier, "task"

@@ -106,10 +106,10 @@ class Router:
             self.audit.note(task_id, task, decision, now, self.rules, self.buckets, len(delivery.body), delivery.since, told)
 
     async def _dispatch(self, delivery: Delivery, task: Routable, tier: str) -> None:
-        body = routed_body(delivery.body, task, self._task_id(delivery, task), tier)
+        body = routed_body(delivery.body, task, task.task_id or self._task_id(delivery, task), tier)
         headers: Headers = {"Nats-Msg-Id": self._message_id(delivery, "route")}
-        if delivery.headers:
-            headers |= passed_on(delivery.headers)
+        if delivery.headers and (theirs := passed_on(delivery.headers)):
+            headers |= theirs
         self.observer.count(events.TASKS_ROUTED, task.worker_type, tier)
         await self.outbox.send(subjects.routed(task.worker_type, tier), body, self._dispatched, delivery, headers)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from types import MappingProxyType
@@ -14,6 +14,7 @@ Scope = Literal["replica", "cluster"]
 DEFAULT_RESERVE: Final[Mapping[str, float]] = MappingProxyType({"low": 0.5, "normal": 0.25, "high": 0.1})
 DEFAULT_MAX_PAYLOAD: Final = 256 * 1024
 DEFAULT_MAX_HOPS: Final = 8
+_REMEMBERED: Final = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,20 +101,34 @@ class Rules:
     limits: Limits
     digest: str
     text: str = field(default="", compare=False, repr=False)
-    _candidates: dict[tuple[str, str, str], tuple[Route, ...]] = field(default_factory=dict, compare=False, repr=False)
+    metadata_keys: tuple[str, ...] = field(init=False, compare=False, default=())
+    _chosen: dict[tuple[str | None, ...], Route | None] = field(default_factory=dict, compare=False, repr=False)
 
-    def candidates(self, worker_type: str, priority: str, asked: str) -> tuple[Route, ...]:
-        """The routes that a task may take, depending on nothing but its metadata; in order, none after one that asks for none.
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "metadata_keys", tuple(dict.fromkeys(key for route in self.routes for key, _ in route.metadata)))
 
-        Remembered for declared types and tiers, whose number is bounded by the rules themselves.
+    def route(self, worker_type: str, priority: str, asked: str, metadata: Mapping[str, Any]) -> Route | None:
+        """The first route that fits; None if none does.
+
+        What was chosen is remembered by everything that it depends on, so that two hundred routes cost what five do.
         """
-        key = (worker_type, priority, asked)
-        known = self._candidates.get(key)
-        if known is None:
-            known = tuple(_until_unconditional(route for route in self.routes if route.fits(*key)))
-            if asked in self.tiers and worker_type in self.worker_types:
-                self._candidates[key] = known
-        return known
+        if not self.metadata_keys:
+            key: tuple[str | None, ...] = (worker_type, priority, asked)
+        else:
+            key = (
+                worker_type,
+                priority,
+                asked,
+                *[_as_text(metadata[name]) if name in metadata else None for name in self.metadata_keys],
+            )
+        chosen = self._chosen.get(key, self)
+        if chosen is self:
+            fitting = (route for route in self.routes if route.fits(worker_type, priority, asked) and route.fits_metadata(metadata))
+            chosen = next(fitting, None)
+            if len(self._chosen) >= _REMEMBERED:
+                self._chosen.clear()
+            self._chosen[key] = chosen
+        return chosen  # type: ignore[return-value]  # `self` stands for "not remembered" only
 
 
 def _as_text(value: Any) -> str:
@@ -124,13 +139,6 @@ def _as_text(value: Any) -> str:
             return str(value)
         case _:
             return ""
-
-
-def _until_unconditional(routes: Iterable[Route]) -> Iterator[Route]:
-    for route in routes:
-        yield route
-        if not route.metadata:
-            return
 
 
 def digest_of(text: str) -> str:
