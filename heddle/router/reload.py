@@ -116,14 +116,20 @@ class BucketSource:
         subscription = await self.client.subscribe(f"$KV.{subjects.RULES}.{subjects.RULES_KEY}", cb=nudged)
         try:
             while not stop.is_set():
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(POLL_EVERY):
-                        await nudge.wait()
+                await _first_of(nudge, stop, POLL_EVERY)
                 nudge.clear()
                 yield
         finally:
             with contextlib.suppress(nats.errors.Error):
                 await subscription.unsubscribe()
+
+
+async def _first_of(one: asyncio.Event, other: asyncio.Event, patience: float) -> None:
+    """Wait until either is set, or time is up."""
+    waiting = [asyncio.create_task(event.wait()) for event in (one, other)]
+    await asyncio.wait(waiting, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+    for task in waiting:
+        task.cancel()
 
 
 def read_text(path: Path) -> str:
