@@ -23,6 +23,7 @@ from heddle.messages import (
     GOAL_WORKER_TYPE,
     DeadLetter,
     Message,
+    Routable,
     TaskResult,
     decode,
     format_time,
@@ -112,6 +113,49 @@ def end_of_unreadable(
         attempt=attempt if isinstance(attempt, int) and not isinstance(attempt, bool) and attempt > 0 else 1,
         tier=tier if is_name(tier) else None,
         rules=rules,
+    )
+
+
+def end_of_task(
+    task: Routable,
+    task_id: str,
+    code: Code,
+    detail: str,
+    *,
+    at: float,
+    by: str,
+    tier: str,
+    rules: str | None = None,
+    extra: dict[str, Any] | None = None,
+) -> Ending:
+    """The ending of a task that was read.
+
+    Args:
+        task: the task.
+        task_id: its id, its own or made from its place in the stream.
+        code: why it ends.
+        detail: the same in words.
+        at: seconds since the epoch.
+        by: role and replica.
+        tier: where it was, or was to go.
+        rules: digest of the rules in force; None outside the router.
+        extra: further metadata of the result.
+    """
+    return Ending(
+        code=code,
+        detail=detail,
+        letter_id=subjects.task_letter(task_id, task.generation),
+        subject=subjects.task_outcome(task_id, task.parent_task_id, task.generation),
+        at=at,
+        by=by,
+        task_id=task_id,
+        worker_type=task.worker_type,
+        parent_task_id=task.parent_task_id,
+        generation=task.generation,
+        attempt=task.attempt,
+        tier=tier,
+        rules=rules,
+        extra=extra,
     )
 
 

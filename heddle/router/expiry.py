@@ -19,7 +19,7 @@ from heddle.broker.announcements import announcements
 from heddle.broker.connect import Stored, js_api, stored_from
 from heddle.broker.relay import Outbox
 from heddle.broker.streams import Streams
-from heddle.deadletters import Ending
+from heddle.deadletters import end_of_task
 from heddle.errors import BrokerError, Code, DecodeError, Refused
 from heddle.messages import TaskMessage, decode, parse_time
 from heddle.telemetry.observer import Observer
@@ -74,21 +74,9 @@ class Expiry:
         code = Code.EXPIRED if served else Code.NO_WORKER
         told = "before a worker could start the task" if served else f"and no worker is announced for {worker_type} on tier {tier}"
         task_id = task.task_id or subjects.source_letter(subjects.TASKS, self.streams.created[subjects.TASKS], stored.sequence)
-        ending = Ending(
-            code=code,
-            detail=f"expires_at {task.expires_at} passed {told}",
-            letter_id=subjects.task_letter(task_id, task.generation),
-            subject=subjects.task_outcome(task_id, task.parent_task_id, task.generation),
-            at=self.clock(),
-            by=f"router/{self.replica}",
-            task_id=task_id,
-            worker_type=task.worker_type,
-            parent_task_id=task.parent_task_id,
-            generation=task.generation,
-            attempt=task.attempt,
-            tier=tier,
-            rules=self.digest(),
-        )
+        detail = f"expires_at {task.expires_at} passed {told}"
+        by = f"router/{self.replica}"
+        ending = end_of_task(task, task_id, code, detail, at=self.clock(), by=by, tier=tier, rules=self.digest())
         await deadletters.end(self.client, self.outbox, self.observer, ending, stored.body)
         self.observer.count(events.TASKS_ENDED_BY_ROUTER, code.value)
         await js_api(self.client, f"STREAM.MSG.DELETE.{subjects.TASKS}", {"seq": stored.sequence})

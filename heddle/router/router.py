@@ -18,7 +18,7 @@ from heddle.broker.outcomes import OutcomesFull
 from heddle.broker.periodic import every
 from heddle.broker.relay import Delivery, Headers, Intake, Outbox, Source, looked_after, passed_on
 from heddle.broker.streams import Streams, make_consumer
-from heddle.deadletters import Ending
+from heddle.deadletters import Ending, end_of_task
 from heddle.errors import BrokerError, Code, DecodeError, Refused
 from heddle.messages import Routable, decode_envelope
 from heddle.router.audit import Audit, recording
@@ -209,21 +209,8 @@ class Router:
 
     def _ending(self, delivery: Delivery, task: Routable, refusal: Refuse, now: float) -> Ending:
         task_id = self._task_id(delivery, task)
-        return Ending(
-            code=refusal.code,
-            detail=refusal.detail,
-            letter_id=subjects.task_letter(task_id, task.generation),
-            subject=subjects.task_outcome(task_id, task.parent_task_id, task.generation),
-            at=now,
-            by=f"router/{self.replica}",
-            task_id=task_id,
-            worker_type=task.worker_type,
-            parent_task_id=task.parent_task_id,
-            generation=task.generation,
-            attempt=task.attempt,
-            tier=refusal.tier or task.model_tier,
-            rules=self.rules.digest,
-        )
+        tier, by = refusal.tier or task.model_tier, f"router/{self.replica}"
+        return end_of_task(task, task_id, refusal.code, refusal.detail, at=now, by=by, tier=tier, rules=self.rules.digest)
 
     def _unreadable(self, delivery: Delivery, detail: str) -> Ending:
         return deadletters.end_of_unreadable(

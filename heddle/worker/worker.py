@@ -20,7 +20,7 @@ from heddle.broker.outcomes import OutcomesFull, stored_outcome, winner
 from heddle.broker.periodic import every
 from heddle.broker.relay import Delivery, Intake, Outbox, Source, looked_after, passed_on
 from heddle.broker.streams import Streams, make_consumer
-from heddle.deadletters import Ending, make_sure_of_letter
+from heddle.deadletters import Ending, end_of_task, make_sure_of_letter
 from heddle.errors import BrokerError, Code, DecodeError, DefinitionError, MacroFailure, Refused, TryAgain
 from heddle.macros.loading import AnyMacro, Registry
 from heddle.macros.macro import Run
@@ -102,7 +102,7 @@ class Worker:
             output = await self._run(task, task_id, started)
         except MacroFailure as failure:
             hops = _hops(delivery, taken, started, self.clock())
-            await self._end(delivery, self._ending(task, task_id, subject, failure, hops))
+            await self._end(delivery, self._ending(task, task_id, failure, hops))
             return
         except TryAgain as again:
             await self._retry(delivery, task, task_id, again)
@@ -183,22 +183,9 @@ class Worker:
         self.observer.count(events.TASKS_FAILED, ending.worker_type or subjects.NO_TOKEN, ending.code.value)
         await self._ack(delivery)
 
-    def _ending(self, task: TaskMessage, task_id: str, subject: str, failure: MacroFailure, hops: dict[str, int]) -> Ending:
-        return Ending(
-            code=failure.code,
-            detail=str(failure),
-            letter_id=subjects.task_letter(task_id, task.generation),
-            subject=subject,
-            at=self.clock(),
-            by=f"worker/{self.replica}",
-            task_id=task_id,
-            worker_type=task.worker_type,
-            parent_task_id=task.parent_task_id,
-            generation=task.generation,
-            attempt=task.attempt,
-            tier=task.model_tier,
-            extra={"tier": task.model_tier, "hops": hops},
-        )
+    def _ending(self, task: TaskMessage, task_id: str, failure: MacroFailure, hops: dict[str, int]) -> Ending:
+        by, extra = f"worker/{self.replica}", {"tier": task.model_tier, "hops": hops}
+        return end_of_task(task, task_id, failure.code, str(failure), at=self.clock(), by=by, tier=task.model_tier, extra=extra)
 
     def _unreadable(self, delivery: Delivery, detail: str) -> Ending:
         return deadletters.end_of_unreadable(
