@@ -15,8 +15,6 @@ from heddle.planning.plan import Plan
 WHOLE_RECORD: Final = 256 * 1024
 """Bytes up to which a goal's final result carries its tasks' outputs."""
 
-GoalStatus = Literal["planned", "completed", "partial", "failed"]
-
 
 class GoalState(BaseModel):
     """What is kept of a goal while it is worked on, in HEDDLE_GOAL_RECORDS under `<goal_id>.<generation>`.

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import sys
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -159,9 +159,3 @@ def _error_called(name: str, macro: AnyMacro, tool: Any, fixture: Fixture) -> ty
     if not (isinstance(found, type) and issubclass(found, BaseException)):
         raise DefinitionError(f"{fixture.path}: no error is called {name!r} in {macro.name} or its tools")
     return found
-
-
-def fixtures_beside(sources: Sequence[str]) -> list[Path]:
-    """The `fixtures` folders that belong to macro sources: inside a folder, or beside a file."""
-    folders = [path / "fixtures" if path.is_dir() else path.parent / "fixtures" for path in map(Path, sources) if path.exists()]
-    return [folder for folder in dict.fromkeys(folders) if folder.is_dir()]

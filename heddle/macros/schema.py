@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Final, get_args
+from typing import Any, Final
 
 from pydantic import AliasChoices, AliasPath, BaseModel, GetJsonSchemaHandler, TypeAdapter
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
@@ -99,12 +99,6 @@ def refuse_inner_person_only(schema: Schema, what: str) -> None:
             raise DefinitionError(
                 f"{what} at {path} is marked person_only, which only a field of the input itself can be, as a whole: mark that field"
             )
-
-
-def literal_words(annotation: Any) -> tuple[str, ...]:
-    """The words of a Literal of strings; empty for every other type."""
-    words = get_args(annotation)
-    return words if words and all(isinstance(word, str) for word in words) else ()
 
 
 def _objects(schema: Schema) -> Iterator[tuple[str, Schema]]:

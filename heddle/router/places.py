@@ -1,4 +1,4 @@
-"""Places of tasks that wait for a token: when they come up, and how a place is written down in the broker.
+"""Places of tasks that wait for a token: when they come up. How a place is written down in the broker is in `schedules`.
 
 A waiting task is a schedule in HEDDLE_DEFER. Per tier and priority there is a line: each task that joins it comes up one token
 later than the one before, so that a hundred thousand of them come up one by one and not all at once. A task whose token is

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from heddle import macro, reject
 from heddle.errors import DefinitionError
-from heddle.macros.fixtures import Fixture, difference, fixtures_beside, read_fixture, read_fixtures, scripted_tools
+from heddle.macros.fixtures import Fixture, difference, read_fixture, read_fixtures, scripted_tools
 
 
 class Busy(Exception):
@@ -118,13 +118,6 @@ def test_the_fixtures_of_a_macro_are_read_by_file_name(tmp_path: Path) -> None:
 
 def test_a_macro_without_fixtures_has_none(tmp_path: Path) -> None:
     assert read_fixtures(tmp_path, "repo_triage") == []
-
-
-def test_fixtures_stand_inside_a_folder_or_beside_a_file(tmp_path: Path) -> None:
-    (tmp_path / "flows" / "fixtures").mkdir(parents=True)
-    (tmp_path / "flows" / "one.py").touch()
-    sources = [str(tmp_path / "flows"), str(tmp_path / "flows" / "one.py"), "some.module", str(tmp_path)]
-    assert fixtures_beside(sources) == [tmp_path / "flows" / "fixtures"]
 
 
 # --- tools

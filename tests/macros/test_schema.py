@@ -16,7 +16,6 @@ from heddle.errors import DefinitionError
 from heddle.macros.schema import (
     DIALECT,
     compile_schema,
-    literal_words,
     person_only,
     person_only_fields,
     planner_schema,
@@ -224,10 +223,3 @@ def test_hiding_fields_leaves_the_schema_itself_alone() -> None:
     schema = compile_schema(Request, "it")
     planner_schema(schema, frozenset({"write"}))
     assert set(schema["properties"]) == {"repository", "write", "reason"}
-
-
-@pytest.mark.parametrize(
-    ("annotation", "words"), [(Literal["a", "b"], ("a", "b")), (Literal["a", 1], ()), (str, ()), (list[str], ()), (Literal[1], ())]
-)
-def test_the_words_of_a_literal_of_strings_are_named(annotation: Any, words: tuple[str, ...]) -> None:
-    assert literal_words(annotation) == words
