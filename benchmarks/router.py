@@ -24,13 +24,13 @@ from typing import Any, NamedTuple
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-import heddle.messages
 from benchmarks._run import ROLES, RULES, middle, produce
 from heddle import children, subjects
 from heddle.broker.connect import connected, js_api
 from heddle.broker.relay import Outbox
 from heddle.broker.server import embedded
 from heddle.broker.streams import make_consumer, make_streams
+from heddle.envelope import decode_envelope
 from heddle.messages import TaskMessage, decode
 from heddle.router.buckets import Bucket
 from heddle.router.decide import Dispatch, decide
@@ -99,7 +99,7 @@ def in_process(repeats: int) -> None:
     def fully(body: bytes) -> TaskMessage:
         return decode(TaskMessage, body)
 
-    lean: Callable[[bytes], Any] = getattr(heddle.messages, "decode_envelope", fully)
+    lean: Callable[[bytes], Any] = decode_envelope
     many = rules_of(5000)
     contestants: dict[str, Callable[[bytes], Any]] = {
         "json.loads": json.loads,

@@ -18,12 +18,12 @@ from nats.aio.client import Client
 from heddle import events, subjects
 from heddle.broker.outcomes import first_outcome
 from heddle.broker.relay import Outbox
+from heddle.envelope import Routable
 from heddle.errors import CODES, Code
 from heddle.messages import (
     GOAL_WORKER_TYPE,
     DeadLetter,
     Message,
-    Routable,
     TaskResult,
     decode,
     format_time,

@@ -10,25 +10,11 @@ import functools
 import hashlib
 import json
 import re
-from collections.abc import KeysView, Mapping
 from datetime import UTC, datetime
-from types import MappingProxyType
-from typing import Annotated, Any, Final, Literal, Required, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 import pydantic_core
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    GetCoreSchemaHandler,
-    StringConstraints,
-    TypeAdapter,
-    ValidationError,
-    with_config,
-)
-from pydantic_core import CoreSchema, core_schema
-from typing_extensions import TypedDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from heddle.errors import DecodeError
 
@@ -39,6 +25,12 @@ NAME_PATTERN: Final = r"^[a-z0-9][a-z0-9_-]{0,62}$"
 TOKEN_PATTERN: Final = r"^[A-Za-z0-9_=-]{1,128}$"  # noqa: S105  # a subject's token
 TIME_PATTERN: Final = r"^\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}(\.\d+)?([Zz]|[+-]\d{2}:[0-5]\d)$"
 TASK_ID_BYTES: Final = 256
+DEFAULT_TIER: Final = "standard"
+_PLAIN_DAY: Final = r"((0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])|(0[13-9]|1[0-2])-(29|30)|(0[13578]|1[02])-31)"
+PLAIN_TIME: Final = (
+    rf"[1-9][0-9]{{3}}-{_PLAIN_DAY}T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]+)?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])"
+)
+"""A wire time that surely exists, without the 29th of February and other rarities."""
 
 Priority = Literal["low", "normal", "high", "critical"]
 Status = Literal["pending", "processing", "completed", "failed"]
@@ -108,7 +100,7 @@ class TaskMessage(Message):
     parent_task_id: Token | None = None
     worker_type: Name
     payload: dict[str, Any]
-    model_tier: Name = "standard"
+    model_tier: Name = DEFAULT_TIER
     priority: Priority = "normal"
     created_at: Time | None = None
     request_id: str | None = None
@@ -119,35 +111,10 @@ class TaskMessage(Message):
     generation: Count = 0
     hops: Count = 0
 
-
-class Envelope:
-    """What the router reads of a task, made by `decode_envelope`: a TaskMessage without what the router only passes on.
-
-    It holds what stood in the message; what did not is the class's.
-    """
-
-    task_id: str | None = None
-    parent_task_id: str | None = None
-    worker_type: str
-    model_tier: str = "standard"
-    priority: Priority = "normal"
-    metadata: Mapping[str, Any] = MappingProxyType({})
-    expires_at: str | None = None
-    attempt: int = 1
-    generation: int = 0
-    hops: int = 0
-
-    def __init__(self, found: dict[str, Any]) -> None:
-        self.__dict__ = found
-
     @property
-    def model_fields_set(self) -> KeysView[str]:
-        """The fields that stood in the message, as a TaskMessage has them."""
-        return self.__dict__.keys()
-
-
-Routable = Envelope | TaskMessage
-"""What the router decides about."""
+    def names_tier(self) -> bool:
+        """Does the message itself name the tier?"""
+        return "model_tier" in self.model_fields_set
 
 
 class TaskResult(Message):
@@ -215,69 +182,6 @@ def decode(model: type[M], body: bytes) -> M:
             return model.model_validate_json(_without_nulls(model, body))
         except ValidationError:
             raise DecodeError(_explain(error, body), body) from None
-
-
-def decode_envelope(body: bytes) -> Envelope:
-    """Read what the router needs of a task: the same bytes are accepted as by `decode(TaskMessage, body)`, in half the time.
-
-    What is plainly good is accepted here, with checks that need no Python; `decode` has the last word on everything else.
-
-    Raises:
-        DecodeError: the bytes are no TaskMessage; it names every field at fault and keeps the bytes.
-    """
-    if (_N in body or _I in body) and (b"NaN" in body or b"Infinity" in body):
-        return _fully_decoded(body)
-    try:
-        found = _read_plain_task(body)
-    except ValidationError:
-        return _fully_decoded(body)
-    if found["worker_type"] in RESERVED_NAMES or found.get("model_tier") in RESERVED_NAMES:
-        return _fully_decoded(body)
-    return Envelope(found)
-
-
-def _fully_decoded(body: bytes) -> Envelope:
-    task = decode(TaskMessage, body)
-    return Envelope({name: getattr(task, name) for name in _PlainTask.__annotations__ if name in task.model_fields_set})
-
-
-class _Unread:
-    """Of an object nothing is read but that it is one: what it holds never becomes Python values."""
-
-    @classmethod
-    def __get_pydantic_core_schema__(cls, _source: Any, _handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.typed_dict_schema({}, extra_behavior="ignore", strict=True)
-
-
-_PLAIN_DAY: Final = r"((0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])|(0[13-9]|1[0-2])-(29|30)|(0[13578]|1[02])-31)"
-_PLAIN_TIME: Final = (
-    rf"^[1-9][0-9]{{3}}-{_PLAIN_DAY}T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]+)?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$"
-)
-_PlainTime = Annotated[str, StringConstraints(pattern=_PLAIN_TIME)]
-"""A wire time that surely exists; the 29th of February is left to `decode`."""
-
-
-@with_config(ConfigDict(strict=True, extra="ignore"))
-class _PlainTask(TypedDict, total=False):
-    """TaskMessage's fields, none of them less strict than there, and all of them checked by pydantic-core alone."""
-
-    task_id: Annotated[str, StringConstraints(max_length=TASK_ID_BYTES // 4)] | None
-    parent_task_id: Token | None
-    worker_type: Required[NameText]
-    payload: Required[Annotated[dict[str, Any], _Unread]]
-    model_tier: NameText
-    priority: Priority
-    created_at: _PlainTime | None
-    request_id: str | None
-    metadata: dict[str, Any]
-    macro_version: Ordinal | None
-    expires_at: _PlainTime | None
-    attempt: Ordinal
-    generation: Count
-    hops: Count
-
-
-_read_plain_task: Final = TypeAdapter(_PlainTask).validator.validate_json
 
 
 def _refuse_constants(body: bytes) -> None:

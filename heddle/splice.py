@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 
-from heddle.messages import Routable
+from heddle.envelope import Routable
+from heddle.messages import TaskMessage
 
 _BACKSLASH = ord("\\")
 """A single byte is looked for faster than a word; where there is an escape, a key may be hidden in it."""
-_TIER = re.compile(rb'"model_tier"(\s*:\s*)"[a-z0-9_-]*"')
-_ATTEMPT = re.compile(rb'"attempt"(\s*:\s*)\d+')
+_TIER = re.compile(rb'(\s*:\s*)"[a-z0-9_-]*"')
+_ATTEMPT = re.compile(rb"(\s*:\s*)\d+")
 
 
 def routed_body(body: bytes, task: Routable, task_id: str, tier: str) -> bytes:
@@ -21,9 +23,11 @@ def routed_body(body: bytes, task: Routable, task_id: str, tier: str) -> bytes:
     """
     if task.task_id is None:
         body = _with(body, "task_id", task_id)
-    if task.model_tier == tier and "model_tier" in task.model_fields_set:
+    if not task.names_tier:
+        return _with(body, "model_tier", tier)
+    if task.model_tier == tier:
         return body
-    return _changed(body, task, "model_tier", tier, _TIER)
+    return _changed(body, "model_tier", tier, _TIER)
 
 
 def with_task_id(body: bytes, task: Routable, task_id: str) -> bytes:
@@ -31,24 +35,30 @@ def with_task_id(body: bytes, task: Routable, task_id: str) -> bytes:
     return body if task.task_id is not None else _with(body, "task_id", task_id)
 
 
-def with_attempt(body: bytes, task: Routable, attempt: int) -> bytes:
+def with_attempt(body: bytes, task: TaskMessage, attempt: int) -> bytes:
     """The task's bytes with this number of its attempt in them."""
-    return _changed(body, task, "attempt", attempt, _ATTEMPT)
+    return _changed(body, "attempt", attempt, _ATTEMPT) if "attempt" in task.model_fields_set else _with(body, "attempt", attempt)
 
 
-def _changed(body: bytes, task: Routable, key: str, value: str | int, pattern: re.Pattern[bytes]) -> bytes:
-    """The value replaced where its key stands once, at the top; else put where the last one wins."""
-    quoted = b'"%b"' % key.encode()
-    at = body.find(quoted) if key in task.model_fields_set else -1
-    alone = at >= 0 and _BACKSLASH not in body and body.find(quoted, at + 1) < 0
-    if alone and (found := pattern.match(body, at)):
-        return body[: found.start()] + quoted + found[1] + json.dumps(value).encode() + body[found.end() :]
+def _changed(body: bytes, key: str, value: str | int, pattern: re.Pattern[bytes]) -> bytes:
+    """The value replaced where its key, which the message has at the top, stands once; else put where the last one wins."""
+    quoted, _, written = _pair(key, value)
+    parts = body.split(quoted)
+    if len(parts) == 2 and _BACKSLASH not in body and (found := pattern.match(parts[1])):
+        return b"".join((parts[0], quoted, found[1], written, parts[1][found.end() :]))
     return _with(body, key, value)
 
 
 def _with(body: bytes, key: str, value: str | int) -> bytes:
-    pair = b'"%b":%b' % (key.encode(), json.dumps(value).encode())
-    if b'"%b"' % key.encode() in body or b"\\u" in body:
+    quoted, pair, _ = _pair(key, value)
+    if quoted in body or b"\\u" in body:
         return body[: body.rindex(b"}")] + b"," + pair + b"}"
     start = body.index(b"{") + 1
     return body[:start] + pair + b"," + body[start:]
+
+
+@functools.lru_cache(maxsize=256)
+def _pair(key: str, value: str | int) -> tuple[bytes, bytes, bytes]:
+    """The quoted key, key and value as JSON, and the value alone."""
+    quoted, written = json.dumps(key).encode(), json.dumps(value).encode()
+    return quoted, quoted + b":" + written, written

@@ -34,7 +34,7 @@ from heddle import events, subjects
 from heddle.broker.connect import submit
 from heddle.broker.periodic import every
 from heddle.errors import BrokerError, Code
-from heddle.messages import Routable
+from heddle.envelope import Routable
 from heddle.router.buckets import Bucket, full, refilled
 from heddle.router.decide import Decision, Dispatch, Refuse, Wait
 from heddle.router.rules import Rules

@@ -6,7 +6,9 @@ tokens and gains `rate` of them per second; a task takes one.
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final
+
+from msgspec import Struct
 
 _EARLY: Final = 1e-6
 """Seconds by which a token may be taken before it is there. Times near 1.8e9 are 2.4e-7 s apart and travel in microseconds, and a
@@ -14,7 +16,7 @@ task that comes exactly when its token is due must find it. What is taken early 
 burst + rate x (elapsed + _EARLY) tokens."""
 
 
-class Bucket(NamedTuple):
+class Bucket(Struct, frozen=True, gc=False):
     """How many tokens there were, and when: `at` is in seconds since the epoch."""
 
     level: float
@@ -39,9 +41,11 @@ def refilled(bucket: Bucket, rate: float, burst: int, now: float) -> Bucket:
 
 def take(bucket: Bucket, rate: float, burst: int, kept: int, now: float) -> Bucket | None:
     """The bucket less one token, or None if that would leave fewer than `kept`, the part reserved for higher priorities."""
-    level, at = bucket
+    level, at = bucket.level, bucket.at
     if now > at:
-        level = min(float(burst), level + (now - at) * rate)
+        level += (now - at) * rate
+        if level > burst:
+            level = float(burst)
         at = now
     return Bucket(level - 1.0, at) if level >= kept + 1 - rate * _EARLY else None
 

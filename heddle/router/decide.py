@@ -7,18 +7,19 @@ every machine (docs/adr/002-deterministic-router.md).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
+from msgspec import Struct
+
 from heddle.errors import Code
-from heddle.messages import Routable, parse_time
+from heddle.envelope import Routable
+from heddle.messages import parse_time
 from heddle.router.buckets import NO_TOKENS, Bucket, full, ready_at, refilled, take
 from heddle.router.rules import Route, Rules, Tier, WorkerType
 
 
-@dataclass(frozen=True, slots=True)
-class Dispatch:
+class Dispatch(Struct, frozen=True, gc=False):
     """The task goes to `tier`; `bucket` is what is left there (None for a tier without a limit)."""
 
     tier: str
@@ -26,8 +27,7 @@ class Dispatch:
     bucket: Bucket | None
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
+class Wait(Struct, frozen=True, gc=False):
     """The task has no token yet; one may be there at `ready_at`. It waits since `since`, and until `give_up_at` at most.
 
     All three are seconds since the epoch.
@@ -40,8 +40,7 @@ class Wait:
     give_up_at: float
 
 
-@dataclass(frozen=True, slots=True)
-class Refuse:
+class Refuse(Struct, frozen=True, gc=False):
     """The task ends here, with a reasoned dead letter."""
 
     code: Code
@@ -76,10 +75,11 @@ def decide(
         waiting_since: when the task began to wait for a token, seconds since the epoch; None if it never did.
         lines: per (tier, priority), when the last of those who wait comes up; whoever is new stands behind them.
     """
-    if task.hops > rules.limits.max_hops:
-        return Refuse(Code.LOOP, f"came through heddle.tasks.incoming {task.hops} times; limits.max_hops is {rules.limits.max_hops}")
-    if size > rules.limits.max_payload:
-        return Refuse(Code.PAYLOAD_TOO_LARGE, f"the message has {size} bytes; limits.max_payload is {rules.limits.max_payload}")
+    limits = rules.limits
+    if task.hops > limits.max_hops:
+        return Refuse(Code.LOOP, f"came through heddle.tasks.incoming {task.hops} times; limits.max_hops is {limits.max_hops}")
+    if size > limits.max_payload:
+        return Refuse(Code.PAYLOAD_TOO_LARGE, f"the message has {size} bytes; limits.max_payload is {limits.max_payload}")
     if task.expires_at is not None and parse_time(task.expires_at).timestamp() <= now:
         return Refuse(Code.EXPIRED, f"expires_at {task.expires_at} had passed before the task was routed")
     entry = rules.worker_types.get(task.worker_type)

@@ -7,9 +7,10 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
+from msgspec.structs import replace
 from nats.aio.client import Client
 from nats.js.errors import KeyWrongLastSequenceError
 
@@ -20,7 +21,7 @@ from heddle.broker.relay import Delivery, Headers, Intake, Outbox, Source, looke
 from heddle.broker.streams import Streams, make_consumer
 from heddle.deadletters import Ending, end_of_task
 from heddle.errors import BrokerError, Code, DecodeError, Refused
-from heddle.messages import Routable, decode_envelope
+from heddle.envelope import Routable, decode_envelope
 from heddle.router.audit import Audit, recording
 from heddle.router.buckets import NO_TOKENS, Bucket
 from heddle.router.decide import Decision, Dispatch, Refuse, Wait, decide

@@ -1,0 +1,117 @@
+"""The lean decoder: what the router reads of a task, from the same bytes that `messages.decode` accepts, in a third of the time.
+
+What is plainly good is read by msgspec, which skips what the router only passes on; `messages.decode` has the last word on
+everything else. Where the two parsers differ (bytes that are no UTF-8, depth, very long numbers: found by trying each kind of
+malformed JSON in each place, tests/test_envelope.py), the bytes are looked at first.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from typing import Annotated, Any, Final
+
+import msgspec
+from msgspec import Meta, Struct, field
+
+from heddle.errors import DecodeError
+from heddle.messages import DEFAULT_TIER, PLAIN_TIME, TASK_ID_BYTES, Priority, TaskMessage, decode, is_name, is_token
+
+_DEEP: Final = 190
+"""More openings than this may be deeper than the full decoder goes."""
+_LONG_NUMBER: Final = b"0" * 4000
+"""The full decoder refuses integers of more than 4,300 digits."""
+_DIGITS: Final = bytes.maketrans(b"123456789", b"0" * 9)
+_COUNT: Final = 2**53
+
+_Count = Annotated[int, Meta(ge=0, le=_COUNT)]
+_Ordinal = Annotated[int, Meta(ge=1, le=_COUNT)]
+
+
+class _Object(Struct):
+    """An object of which nothing is read."""
+
+
+class Envelope(Struct, gc=False):
+    """What the router reads of a task, made by `decode_envelope`: a TaskMessage without what the router only passes on.
+
+    `tier` is the tier that the message names, None if it names none.
+    """
+
+    worker_type: str
+    task_id: Annotated[str, Meta(max_length=TASK_ID_BYTES // 4)] | None = None
+    parent_task_id: str | None = None
+    tier: str | None = field(name="model_tier", default=None)
+    priority: Priority = "normal"
+    metadata: dict[str, Any] = {}
+    expires_at: str | None = None
+    attempt: _Ordinal = 1
+    generation: _Count = 0
+    hops: _Count = 0
+
+    @property
+    def model_tier(self) -> str:
+        """The tier asked for."""
+        return DEFAULT_TIER if self.tier is None else self.tier
+
+    @property
+    def names_tier(self) -> bool:
+        """Does the message itself name the tier?"""
+        return self.tier is not None
+
+
+class _PlainTask(Envelope, gc=False, kw_only=True):
+    """A TaskMessage's other fields, none of them less strict than there; they are checked and let go."""
+
+    payload: _Object
+    created_at: str | None = None
+    request_id: str | None = None
+    macro_version: _Ordinal | None = None
+
+
+Routable = Envelope | TaskMessage
+"""What the router decides about."""
+
+_read: Final = msgspec.json.Decoder(_PlainTask).decode
+_is_name: Final = functools.lru_cache(maxsize=8192)(is_name)
+_plain_time: Final = re.compile(PLAIN_TIME).fullmatch
+
+
+def decode_envelope(body: bytes) -> Envelope:
+    """Read what the router needs of a task: the same bytes are accepted as by `decode(TaskMessage, body)`.
+
+    Raises:
+        DecodeError: the bytes are no TaskMessage; it names every field at fault and keeps the bytes.
+    """
+    try:
+        task = _read(body)
+        if (
+            _is_name(task.worker_type)
+            and (task.tier is None or _is_name(task.tier))
+            and (task.parent_task_id is None or is_token(task.parent_task_id))
+            and (task.created_at is None or _plain_time(task.created_at))
+            and (task.expires_at is None or _plain_time(task.expires_at))
+            and body.count(b"{") + body.count(b"[") < _DEEP
+            and (body.isascii() or body.decode())
+            and (len(body) < len(_LONG_NUMBER) or _LONG_NUMBER not in body.translate(_DIGITS))
+        ):
+            return task
+    except (ValueError, RecursionError):  # msgspec's own errors are ValueErrors
+        pass
+    return _fully_decoded(body)
+
+
+def _fully_decoded(body: bytes) -> Envelope:
+    task = decode(TaskMessage, body)
+    return Envelope(
+        task.worker_type,
+        task.task_id,
+        task.parent_task_id,
+        task.model_tier if task.names_tier else None,
+        task.priority,
+        task.metadata,
+        task.expires_at,
+        task.attempt,
+        task.generation,
+        task.hops,
+    )
