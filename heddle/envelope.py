@@ -14,8 +14,7 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import Meta, Struct, field
 
-from heddle.errors import DecodeError
-from heddle.messages import DEFAULT_TIER, PLAIN_TIME, TASK_ID_BYTES, Priority, TaskMessage, decode, is_name, is_token
+from heddle.messages import DEFAULT_TIER, PLAIN_TIME, TASK_ID_BYTES, TOKEN_PATTERN, Priority, TaskMessage, decode, is_name
 
 _DEEP: Final = 190
 """More openings than this may be deeper than the full decoder goes."""
@@ -74,6 +73,7 @@ Routable = Envelope | TaskMessage
 
 _read: Final = msgspec.json.Decoder(_PlainTask).decode
 _is_name: Final = functools.lru_cache(maxsize=8192)(is_name)
+_is_token: Final = re.compile(TOKEN_PATTERN).fullmatch
 _plain_time: Final = re.compile(PLAIN_TIME).fullmatch
 
 
@@ -88,10 +88,10 @@ def decode_envelope(body: bytes) -> Envelope:
         if (
             _is_name(task.worker_type)
             and (task.tier is None or _is_name(task.tier))
-            and (task.parent_task_id is None or is_token(task.parent_task_id))
+            and (task.parent_task_id is None or _is_token(task.parent_task_id))
             and (task.created_at is None or _plain_time(task.created_at))
             and (task.expires_at is None or _plain_time(task.expires_at))
-            and body.count(b"{") + body.count(b"[") < _DEEP
+            and len(body) - len(body.replace(b"{", b"").replace(b"[", b"")) < _DEEP  # two `count`s take twice as long
             and (body.isascii() or body.decode())
             and (len(body) < len(_LONG_NUMBER) or _LONG_NUMBER not in body.translate(_DIGITS))
         ):

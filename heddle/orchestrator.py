@@ -54,7 +54,6 @@ class Orchestrator:
     """
 
     client: Client
-    streams: Streams
     planner: Planner
     observer: Observer
     replica: str
@@ -101,7 +100,7 @@ class Orchestrator:
         except DecodeError as error:
             await self._end(delivery, self._unreadable(delivery, str(error)))
             return
-        goal_id = goal.goal_id or subjects.source_letter(*self._source(delivery))
+        goal_id = goal.goal_id or subjects.source_letter(*delivery.origin)
         key = f"{goal_id}.{goal.generation}"
         if delivery.delivered > 1 and await stored_outcome(self.client, subjects.goal_outcome(goal_id, goal.generation)) is not None:
             return
@@ -135,7 +134,7 @@ class Orchestrator:
     async def _publish_tasks(self, delivery: Delivery, state: GoalState) -> None:
         """Publish the stored plan, whole; ids come from the goal's place, so that doing it twice is doing it once."""
         trace = {key: value for key, value in (delivery.headers or {}).items() if key.lower() in {"traceparent", "tracestate"}}
-        stream, created, sequence = self._source(delivery)
+        stream, created, sequence = delivery.origin
 
         def headers(number: int) -> Headers:
             return {"Nats-Msg-Id": subjects.message_id(stream, created, sequence, "task", number), **trace}
@@ -246,11 +245,8 @@ class Orchestrator:
 
     def _unreadable(self, delivery: Delivery, detail: str) -> Ending:
         return deadletters.end_of_unreadable(
-            delivery.body, detail, source=self._source(delivery), at=self.clock(), by=f"orchestrator/{self.replica}", rules=None, goal=True
+            delivery.body, detail, source=delivery.origin, at=self.clock(), by=f"orchestrator/{self.replica}", rules=None, goal=True
         )
-
-    def _source(self, delivery: Delivery) -> tuple[str, int, int]:
-        return delivery.stream, self.streams.created[delivery.stream], delivery.sequence
 
     async def drain(self, grace: float) -> None:
         """Take nothing more; let goals in work finish for `grace` seconds, then hand them back."""
@@ -277,7 +273,6 @@ async def orchestrating(
     js = client.jetstream()
     orchestrator = Orchestrator(
         client,
-        streams,
         planner,
         observer,
         replica,
@@ -309,8 +304,8 @@ async def orchestrating(
             max_ack_pending=_REPLICAS * _FOLLOWED,
         )
 
-    await orchestrator.outcomes.add(Source(subjects.OUTCOMES, subjects.FOLLOWER_DURABLE, make_follower))
-    await orchestrator.goals.add(Source(subjects.GOALS, subjects.ORCHESTRATOR_DURABLE, make_goals))
+    await orchestrator.outcomes.add(Source(subjects.OUTCOMES, streams.created[subjects.OUTCOMES], subjects.FOLLOWER_DURABLE, make_follower))
+    await orchestrator.goals.add(Source(subjects.GOALS, streams.created[subjects.GOALS], subjects.ORCHESTRATOR_DURABLE, make_goals))
     observer.see(events.ROLE_STARTED, "orchestrating", role="orchestrator", replica=replica, macros=sorted(planner.registry.macros))
     try:
         async with looked_after(orchestrator.goals, orchestrator.outcomes, outbox):

@@ -155,6 +155,11 @@ def source_letter(stream: str, created: int, sequence: int) -> str:
     return f"{stream}-{created}-{sequence}"
 
 
+def message_ids(stream: str, created: int) -> str:
+    """What every id that is derived from a message of this stream begins with."""
+    return f"{stream}.{created}"
+
+
 def message_id(stream: str, created: int, sequence: int, kind: str, number: int | None = None) -> str:
     """A `Nats-Msg-Id` derived from the source, so that a redelivery publishes under the same id."""
     return f"{stream}.{created}.{sequence}.{kind}" if number is None else f"{stream}.{created}.{sequence}.{kind}.{number}"

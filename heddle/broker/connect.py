@@ -33,6 +33,7 @@ async def connected(
     role: str,
     observer: Observer,
     *,
+    subjects_checked: bool = False,
     timeout: float = 3.0,  # the first connection has a deadline; afterwards the client reconnects for ever
 ) -> AsyncIterator[Client]:
     """A connection that heals itself, for as long as the block runs.
@@ -41,6 +42,8 @@ async def connected(
         url: one or several servers, separated by commas.
         role: names the connection in the server's monitoring.
         observer: is told of every loss.
+        subjects_checked: every subject published to is built by `subjects` from names that the wire contract has checked, as the
+            roles do, so the client need not look for blanks and line ends in it again (2 % of a relay's time).
         timeout: seconds that the first connection may take.
 
     Raises:
@@ -81,6 +84,7 @@ async def connected(
             max_reconnect_attempts=-1,
             ping_interval=10,
             pending_size=_OUTBOUND_BYTES,
+            skip_subject_validation=subjects_checked,
             user_credentials=os.environ.get("NATS_CREDS") or None,
         )
     )

@@ -13,7 +13,7 @@ import json
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import nats.errors
@@ -21,7 +21,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from heddle import events
+from heddle import events, subjects
 from heddle.broker.periodic import every
 from heddle.errors import BrokerError, Refused
 from heddle.telemetry.observer import Observer
@@ -37,6 +37,7 @@ _REVIVE_DELAY: Final = 0.25
 _HEADROOM: Final = 4096
 _SMALL: Final = 512 * 1024
 _UNLIMITED: Final = -1
+_ONLY_AN_ID: Final = frozenset({"Nats-Msg-Id"})
 
 
 class Delivery:
@@ -44,13 +45,12 @@ class Delivery:
 
     Attributes:
         body, headers, subject: the message as it came.
-        stream, sequence: where it is stored.
-        delivered: 1 on its first delivery.
-        stored: seconds since the epoch at which the stream stored it.
+        reply: where its ack goes; it says where the message is stored, too.
+        source: which consumer it came from.
         since: since when the task in it waits for a token, seconds since the epoch; None if it does not. The router's note.
     """
 
-    __slots__ = ("body", "delivered", "headers", "reply", "sequence", "since", "source", "stored", "stream", "subject")
+    __slots__ = ("body", "headers", "reply", "since", "source", "subject")
 
     def __init__(self, message: Msg, source: Source) -> None:
         self.body: bytes = message.data
@@ -58,22 +58,53 @@ class Delivery:
         self.subject: str = message.subject
         self.reply: str = message.reply
         self.source = source
-        self.stream = source.stream
         self.since: float | None = None
-        # $JS.ACK[.<domain>.<account>].<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<time>.<pending>[.<token>]
+
+    @property
+    def stream(self) -> str:
+        """The stream that it is stored in."""
+        return self.source.stream
+
+    @property
+    def delivered(self) -> int:
+        """1 on its first delivery."""
+        return int(self._told(0))
+
+    @property
+    def sequence(self) -> int:
+        """Its number in the stream."""
+        return int(self._told(1))
+
+    @property
+    def stored(self) -> float:
+        """Seconds since the epoch at which the stream stored it."""
+        return int(self._told(3)) / 1e9
+
+    @property
+    def origin(self) -> tuple[str, int, int]:
+        """What ids are derived from: the stream, its creation in microseconds since the epoch, the sequence."""
+        return self.source.stream, self.source.created, self.sequence
+
+    def message_id(self, kind: str) -> str:
+        """A `Nats-Msg-Id` derived from where the message is stored, so that a redelivery publishes under the same id."""
         parts = self.reply.split(".")
-        first = 4 if len(parts) < 11 else 6
-        self.delivered = int(parts[first])
-        self.sequence = int(parts[first + 1])
-        self.stored = int(parts[first + 3]) / 1e9
+        return f"{self.source.ids}.{parts[5 if len(parts) < 11 else 7]}.{kind}"
+
+    def _told(self, which: int) -> str:
+        """A part of $JS.ACK[.<domain>.<account>].<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<time>.<pending>[.<token>]."""
+        parts = self.reply.split(".")
+        return parts[which + (4 if len(parts) < 11 else 6)]
 
 
 def passed_on(headers: Headers) -> Headers:
     """The headers that a relay passes on: a sender's, and not those of the server or of heddle."""
+    if headers.keys() == _ONLY_AN_ID:
+        return {}
     return {key: value for key, value in headers.items() if not key.lower().startswith(("nats-", "heddle-"))}
 
 
-OnDelivery = Callable[[Delivery], Awaitable[None]]
+OnDelivery = Callable[[Delivery], Awaitable[None] | None]
+"""What to do with a message; what is to be awaited comes back, so that what needs no waiting costs no coroutine."""
 
 
 @dataclass(slots=True, eq=False)
@@ -81,20 +112,26 @@ class Source:
     """A durable consumer that is pulled from.
 
     Attributes:
+        created: when the stream was created, microseconds since the epoch.
         make: makes the consumer; called at the start and whenever the server says that it is gone.
         asked: messages asked for and not yet delivered.
         want: how many to ask for at once; doubles while asks are used up, halves when they expire.
     """
 
     stream: str
+    created: int
     durable: str
     make: Callable[[], Awaitable[None]]
+    ids: str = field(init=False)
     want: int = 1
     asked: int = 0
     expires: float = 0.0
     subscription: Subscription | None = None
     inbox: str = ""
     reviving: bool = False
+
+    def __post_init__(self) -> None:
+        self.ids = subjects.message_ids(self.stream, self.created)
 
 
 class Intake:
@@ -130,7 +167,21 @@ class Intake:
         source.inbox = self._client.new_inbox()
 
         async def on_message(message: Msg) -> None:
-            await self._received(source, message)
+            if not message.reply:
+                await self._status(source, message)
+                return
+            self.held += 1
+            if source.asked:
+                source.asked -= 1
+            if source.asked <= source.want >> 1 and source not in self._hungry:
+                await self._used_up(source)
+            try:
+                going = self._on_delivery(Delivery(message, source))
+                if going is not None:
+                    await going
+            except Exception as error:  # noqa: BLE001  # whatever it is, the role stays up and the message comes again
+                self._observer.see(events.UNEXPECTED, "could not take a message; it comes again", role=source.durable, error=repr(error))
+                await self.release()
 
         source.subscription = await self._client.subscribe(
             source.inbox, cb=on_message, pending_msgs_limit=_UNLIMITED, pending_bytes_limit=_UNLIMITED
@@ -157,8 +208,14 @@ class Intake:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def ack(self, delivery: Delivery) -> None:
+    def ack(self, delivery: Delivery) -> Awaitable[None]:
         """Tell the server that the message is done with, and free its slot."""
+        if self._hungry or self.held == 1 or not self._client.is_connected:
+            return self._ack_and_release(delivery)
+        self.held -= 1
+        return self._client.publish(delivery.reply)  # while connected it does not raise
+
+    async def _ack_and_release(self, delivery: Delivery) -> None:
         await self._tell(delivery, b"")
         await self.release()
 
@@ -206,17 +263,11 @@ class Intake:
                 self._feel_hungry(source)
         await self._serve()
 
-    async def _received(self, source: Source, message: Msg) -> None:
-        if not message.reply:
-            await self._status(source, message)
-            return
-        source.asked = max(0, source.asked - 1)
-        self.held += 1
-        if source.asked <= source.want // 2 and source not in self._hungry:
-            source.want = min(self._slots if len(self._sources) == 1 else max(1, self._slots // 2), source.want * 2)
-            self._feel_hungry(source)
-            await self._serve()
-        await self._on_delivery(Delivery(message, source))
+    async def _used_up(self, source: Source) -> None:
+        """Half of what was asked for is there: ask for more, and for twice as much the next time."""
+        source.want = min(self._slots if len(self._sources) == 1 else max(1, self._slots // 2), source.want * 2)
+        self._feel_hungry(source)
+        await self._serve()
 
     async def _status(self, source: Source, message: Msg) -> None:
         headers = message.headers or {}
@@ -294,7 +345,7 @@ class Intake:
             await self._client.publish(f"$JS.API.CONSUMER.MSG.NEXT.{source.stream}.{source.durable}", request, reply=source.inbox)
 
 
-Then = Callable[[Any, Refused | None], Awaitable[None]]
+Then = Callable[[Any, Refused | None], Awaitable[None] | None]
 _Sent = tuple[Then, Any, str, bytes, Headers | None, float]
 """What to do then, with what; subject, body and headers, to publish it again; and when it was published last."""
 
@@ -326,16 +377,30 @@ class Outbox:
         """Publishes without a PubAck so far."""
         return len(self._waiting)
 
-    async def send(self, subject: str, body: bytes, then: Then, context: Any, headers: Headers | None = None) -> None:
-        """Publish; `await then(context, None)` once it is stored, `await then(context, refused)` if the server refuses.
+    def send(self, subject: str, body: bytes, then: Then, context: Any, headers: Headers | None = None) -> Awaitable[None]:
+        """Publish, once it is awaited; `await then(context, None)` once it is stored, `await then(context, refused)` if the server refuses.
 
         It is published again, with the same headers, until one of the two happens; so give it a `Nats-Msg-Id`, or a subject
         that takes one message only.
         """
         self._number += 1
         token = str(self._number)
-        sent = self._waiting[token] = (then, context, subject, body, headers, self._clock())
-        await self._publish(token, sent)
+        self._waiting[token] = (then, context, subject, body, headers, self._clock())
+        if len(body) > _SMALL or not self._client.is_connected:
+            return self._send_with_care(token)
+        return self._client.publish(subject, body, f"{self._inbox}.{token}", headers)  # while connected it does not raise
+
+    async def _send_with_care(self, token: str) -> None:
+        """Publish what may be too large, or has no connection just now: then it is repeated later."""
+        then, context, subject, body, headers, _ = self._waiting[token]
+        if headers and len(body) + _HEADROOM > self._client.max_payload:
+            del self._waiting[token]
+            going = then(context, Refused(f"{len(body)} bytes and headers are more than the server takes in one message"))
+            if going is not None:
+                await going
+            return
+        with contextlib.suppress(nats.errors.OutboundBufferLimitError, nats.errors.ConnectionClosedError):
+            await self._client.publish(subject, body, f"{self._inbox}.{token}", headers)
 
     async def publish(self, subject: str, body: bytes, headers: Headers | None = None) -> None:
         """Publish and wait until it is stored.
@@ -361,21 +426,10 @@ class Outbox:
         late = [(token, sent) for token, sent in self._waiting.items() if now - sent[-1] > REPEAT_AFTER]
         for token, (*what, _) in late:
             if token in self._waiting:
-                again = self._waiting[token] = (*what, now)
-                await self._publish(token, again)
+                self._waiting[token] = (*what, now)
+                await self._send_with_care(token)
         if late:
             self._observer.see(events.PUBLISHES_REPEATED, "no PubAck came; publishing again", count=len(late), subject=late[0][1][2])
-
-    async def _publish(self, token: str, sent: _Sent) -> None:
-        then, context, subject, body, headers, _ = sent
-        if len(body) > _SMALL and headers and len(body) + _HEADROOM > self._client.max_payload:
-            del self._waiting[token]
-            await then(context, Refused(f"{len(body)} bytes and headers are more than the server takes in one message"))
-            return
-        try:
-            await self._client.publish(subject, body, reply=f"{self._inbox}.{token}", headers=headers)
-        except (nats.errors.OutboundBufferLimitError, nats.errors.ConnectionClosedError):
-            return  # repeated later
 
     async def _on_puback(self, message: Msg) -> None:
         token = message.subject[self._cut :]
@@ -384,7 +438,9 @@ class Outbox:
             return
         sent = self._waiting.pop(token, None)
         if sent is not None:  # else it is the PubAck of a publish that was repeated
-            await sent[0](sent[1], None if b'"error"' not in data else _refusal(data, sent[2]))
+            going = sent[0](sent[1], None if b'"error"' not in data else _refusal(data, sent[2]))
+            if going is not None:
+                await going
 
 
 def _refusal(data: bytes, subject: str) -> Refused | None:

@@ -52,7 +52,7 @@ async def ground(
     _spare_the_collector()
     observer = Observer(logger(role, log_level))
     with metrics_server(observer, metrics_port, metrics_host):
-        async with connected(url, role, observer) as client:
+        async with connected(url, role, observer, subjects_checked=True) as client:
             yield Ground(client, await make_streams(client, settings.streams, observer), observer, replica_name())
 
 

@@ -22,19 +22,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from math import isfinite
 from typing import Any, Final, NamedTuple
 
-import pydantic_core
+import msgspec
 from nats.aio.client import Client
 
 from heddle import events, subjects
 from heddle.broker.connect import submit
 from heddle.broker.periodic import every
-from heddle.errors import BrokerError, Code
 from heddle.envelope import Routable
+from heddle.errors import BrokerError, Code
 from heddle.router.buckets import Bucket, full, refilled
 from heddle.router.decide import Decision, Dispatch, Refuse, Wait
 from heddle.router.rules import Rules
@@ -61,8 +61,8 @@ FLUSH_EVERY: Final = 0.25
 """Seconds between publishes."""
 MOST_NOTES: Final = 100_000
 """Notes that may wait for the store."""
-PART: Final = 64
-"""Notes encoded at a time: a tenth of a millisecond, so that no task is held up."""
+PART: Final = 16
+"""Notes encoded at a time: their tasks are still in the processor's cache, and no other task is held up."""
 MESSAGE_NOTES: Final = 2048
 MESSAGE_BYTES: Final = 512 * 1024
 """A batch is closed at either."""
@@ -73,8 +73,8 @@ METADATA_CHARS: Final = 256
 """Of a longer text in metadata only the beginning is recorded."""
 _LARGE: Final = 2**63
 _HEADROOM: Final = 4096
-_AT: Final = COLUMNS.index("at")
-_HEAD: Final = b"[" + pydantic_core.to_json(COLUMNS)
+_json: Final = msgspec.json.Encoder().encode
+_HEAD: Final = b"[" + _json(COLUMNS)
 
 
 class _Part(NamedTuple):
@@ -85,8 +85,8 @@ class _Part(NamedTuple):
     key: str
 
 
-_Row = tuple[Any, ...]
-"""A decision's columns."""
+_Note = tuple[str, Routable, Decision, float | None, float, int, float | None, str | None]
+"""A decision as it was taken: the task's id, the task, the decision, tokens left, when, bytes, since when it waited, what the store said."""
 
 
 class Audit:
@@ -96,23 +96,22 @@ class Audit:
         client: the connection.
         observer: is told of notes that are lost.
         replica: the replica's name, as it stands in the subject.
+        rules: the rules in force.
     """
 
-    def __init__(self, client: Client, observer: Observer, replica: str) -> None:
+    def __init__(self, client: Client, observer: Observer, replica: str, rules: Rules) -> None:
         self._client = client
         self._observer = observer
         self._subject = subjects.decisions(replica)
         self._replica = replica
-        self._notes: list[_Row] = []
+        self._notes: list[_Note] = []
         self._parts: deque[_Part] = deque()
         self._encoded = 0
         self._sending: _Part | None = None
         self._number = 0
-        self._rules: Rules | None = None
-        self._digest = ""
-        self._keys: tuple[str, ...] = ()
         self._lines: dict[str | None, int] = {}
         self._away = False
+        self.follow(rules)
 
     @property
     def waiting(self) -> int:
@@ -125,69 +124,31 @@ class Audit:
         task: Routable,
         decision: Decision,
         now: float,
-        rules: Rules,
-        buckets: Mapping[str, Bucket],
         size: int,
         since: float | None,
+        left: float | None = None,
         told: str | None = None,
     ) -> None:
-        """Note a decision; every 64th time the notes are encoded.
+        """Note a decision under the rules that are followed; every 16th time the notes are encoded.
 
         Args:
             task_id: the task's id, made if it came without one.
             task: the task.
             decision: what is done with it.
             now: when, seconds since the epoch.
-            rules: the rules in force.
-            buckets: the buckets that were decided with.
             size: bytes of the message.
             since: since when the task had waited, if it had.
+            left: tokens in the tier's bucket, where the decision itself does not say.
             told: what the store said, where it and not the rules turned the task away.
         """
-        if rules is not self._rules:
-            self._follow(rules)
-        rule = decision.rule
-        line = self._lines.get(rule)
-        if line is None and rule is not None and (entry := rules.worker_types.get(task.worker_type)) is not None:
-            line = entry.line  # the task's own wish, which its worker type allows
-        more: dict[str, Any] | None = None
-        if since is not None or told is not None or task.hops or task.generation or task.expires_at is not None:
-            given = {"generation": task.generation, "hops": task.hops, "expires_at": task.expires_at, "since": since, "told": told}
-            more = {name: value for name, value in given.items() if value}
-        if self._keys and task.metadata and (seen := _seen(self._keys, task.metadata)):
-            more = {**more, "metadata": seen} if more else {"metadata": seen}
-        kind, code = "dispatch", None
-        if type(decision) is Dispatch:
-            left = None if decision.bucket is None else decision.bucket.level
-        else:
-            kind, code, more = _not_dispatched(decision, more)
-            left = _left(rules, decision.tier, buckets, now)
-        self._notes.append(
-            (
-                task_id,
-                task.parent_task_id,
-                task.worker_type,
-                task.priority,
-                task.model_tier,
-                decision.tier,
-                kind,
-                code,
-                rule,
-                line,
-                left,
-                self._digest,
-                now,
-                size,
-                more,
-            )
-        )
+        self._notes.append((task_id, task, decision, left, now, size, since, told))
         if len(self._notes) >= PART:
             self._encode()
 
-    def _follow(self, rules: Rules) -> None:
-        """Other rules are in force: what waits was decided by the ones before."""
+    def follow(self, rules: Rules) -> None:
+        """Other rules are in force from now on: what waits was decided by the ones before."""
         self._encode()
-        self._rules, self._digest = rules, rules.digest
+        self._rules = rules
         self._keys = tuple(dict.fromkeys(key for route in rules.routes for key, _ in route.metadata))
         self._lines = {route.label: route.line for route in rules.routes}
         self._lines |= {entry.label: entry.line for entry in rules.worker_types.values()}
@@ -199,10 +160,10 @@ class Audit:
             return
         self._notes = []
         self._number += 1
-        key = f"{self._replica}.{int(notes[0][_AT] * 1e6)}.{self._number}"
+        key = f"{self._replica}.{int(notes[0][4] * 1e6)}.{self._number}"
         try:
-            body = b"," + pydantic_core.to_json(notes)[1:-1]
-        except (ValueError, UnicodeError) as error:  # not even then may a note stand in a task's way
+            body = b"," + _json(self._rows(notes))[1:-1]
+        except (ValueError, OverflowError) as error:  # not even then may a note stand in a task's way
             self._lost(len(notes), str(error))
             return
         if len(body) + _HEADROOM > self._client.max_payload:
@@ -214,6 +175,31 @@ class Audit:
             oldest = self._parts.popleft()
             self._encoded -= oldest.notes
             self._lost(oldest.notes, f"the store was away; more than {MOST_NOTES} wait")
+
+    def _rows(self, notes: Sequence[_Note]) -> list[tuple[Any, ...]]:
+        """The notes by `COLUMNS`."""
+        rows: list[tuple[Any, ...]] = []
+        lines, keys, digest, entries = self._lines, self._keys, self._rules.digest, self._rules.worker_types
+        for task_id, task, decision, left, now, size, since, told in notes:
+            rule, worker_type = decision.rule, task.worker_type
+            line = lines.get(rule)
+            if line is None and rule is not None and (entry := entries.get(worker_type)) is not None:
+                line = entry.line  # the task's own wish, which its worker type allows
+            more: dict[str, Any] | None = None
+            if since is not None or told is not None or task.hops or task.generation or task.expires_at is not None:
+                given = {"generation": task.generation, "hops": task.hops, "expires_at": task.expires_at, "since": since, "told": told}
+                more = {name: value for name, value in given.items() if value}
+            if keys and task.metadata and (seen := _seen(keys, task.metadata)):
+                more = {**more, "metadata": seen} if more else {"metadata": seen}
+            kind, code = "dispatch", None
+            if type(decision) is not Dispatch:
+                kind, code, more = _not_dispatched(decision, more)
+            elif decision.bucket is not None:
+                left = decision.bucket.level  # noqa: PLW2901  # a dispatch says itself what it left
+            asked, parent = task.model_tier, task.parent_task_id
+            row = task_id, parent, worker_type, task.priority, asked, decision.tier, kind, code, rule, line, left, digest, now, size, more
+            rows.append(row)
+        return rows
 
     def _lost(self, notes: int, reason: str) -> None:
         self._observer.see(events.DECISIONS_LOST, "routing decisions are not recorded", decisions=notes, reason=reason)
@@ -275,7 +261,7 @@ def _not_dispatched(decision: Decision, more: dict[str, Any] | None) -> tuple[st
             return "dispatch", None, more
 
 
-def _left(rules: Rules, name: str | None, buckets: Mapping[str, Bucket], now: float) -> float | None:
+def level_of(rules: Rules, name: str | None, buckets: Mapping[str, Bucket], now: float) -> float | None:
     """The level of a bucket from which nothing was taken."""
     tier = rules.tiers.get(name or "")
     if tier is None or tier.rate is None:
@@ -302,7 +288,7 @@ def batch_of(body: bytes) -> list[dict[str, Any]]:
     Raises:
         ValueError: it is no batch.
     """
-    match pydantic_core.from_json(body):
+    match msgspec.json.decode(body):
         case [list() as columns, *rows] if all(isinstance(row, list) for row in rows):
             return [dict(zip(columns, row, strict=False)) for row in rows]
         case _:

@@ -12,8 +12,8 @@ from typing import Final
 
 from msgspec import Struct
 
-from heddle.errors import Code
 from heddle.envelope import Routable
+from heddle.errors import Code
 from heddle.messages import parse_time
 from heddle.router.buckets import NO_TOKENS, Bucket, full, ready_at, refilled, take
 from heddle.router.rules import Route, Rules, Tier, WorkerType

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,11 +20,11 @@ from heddle.broker.periodic import every
 from heddle.broker.relay import Delivery, Headers, Intake, Outbox, Source, looked_after, passed_on
 from heddle.broker.streams import Streams, make_consumer
 from heddle.deadletters import Ending, end_of_task
-from heddle.errors import BrokerError, Code, DecodeError, Refused
 from heddle.envelope import Routable, decode_envelope
-from heddle.router.audit import Audit, recording
+from heddle.errors import BrokerError, Code, DecodeError, Refused
+from heddle.router.audit import Audit, level_of, recording
 from heddle.router.buckets import NO_TOKENS, Bucket
-from heddle.router.decide import Decision, Dispatch, Refuse, Wait, decide
+from heddle.router.decide import Dispatch, Refuse, Wait, decide
 from heddle.router.expiry import EXPIRY_EVERY, Expiry
 from heddle.router.foreign import FOREIGN_EVERY, ForeignListeners
 from heddle.router.leases import Leases
@@ -48,7 +48,6 @@ class Router:
     """One replica at work; made by `routing`."""
 
     client: Client
-    streams: Streams
     rules: Rules
     observer: Observer
     replica: str
@@ -66,59 +65,67 @@ class Router:
     def __post_init__(self) -> None:
         self._no_tokens_but_leased()
 
-    async def on_task(self, delivery: Delivery) -> None:
-        """One task: decode, decide, publish on; the ack follows the PubAck."""
+    def on_task(self, delivery: Delivery) -> Awaitable[None] | None:
+        """One task: decode, decide, publish on; the ack follows the PubAck.
+
+        The publish of a dispatch comes back, to be awaited; whatever takes several steps runs beside the hot path.
+        """
         try:
             task = decode_envelope(delivery.body)
         except DecodeError as error:
             self._spawn(delivery, self._end(delivery, self._unreadable(delivery, str(error))))
-            return
+            return None
         if delivery.stream == subjects.DEFER:
             if (tier := pinned_tier(delivery.headers)) is not None:
-                await self._dispatch(delivery, task, tier)
-                return
+                return self._dispatch(delivery, task, tier)
             delivery.since = waiting_since(delivery.headers)
             if (due := due_at(delivery.headers)) > self.clock() and self._near < MOST_NEAR:
                 self._spawn(delivery, self._come_up(delivery, task, due))
-                return
-        await self._decide(delivery, task)
+                return None
+        return self._decide(delivery, task)
 
-    async def _decide(self, delivery: Delivery, task: Routable, *, leased: bool = False) -> None:
-        now = self.clock()
-        decision = decide(task, self.rules, self.buckets, now, size=len(delivery.body), waiting_since=delivery.since, lines=self.lines.last)
+    def _decide(self, delivery: Delivery, task: Routable, *, leased: bool = False) -> Awaitable[None] | None:
+        now, size, since = self.clock(), len(delivery.body), delivery.since
+        decision = decide(task, self.rules, self.buckets, now, size=size, waiting_since=since, lines=self.lines.last)
+        if type(decision) is Dispatch:  # nearly all of them, so it is asked for in the fastest way
+            if self.audit is not None:
+                self.audit.note(_id_of(task, delivery), task, decision, now, size, since)
+            if decision.bucket is not None:
+                self.buckets[decision.tier] = decision.bucket
+            return self._dispatch(delivery, task, decision.tier)
         match decision:
-            case Dispatch(tier=tier, bucket=bucket):
-                self._note(delivery, task, decision, now)
-                if bucket is not None:
-                    self.buckets[tier] = bucket
-                await self._dispatch(delivery, task, tier)
             case Wait(tier=tier) | Refuse(code=Code.RATE_LIMITED, tier=str(tier)) if self._shared(tier) and not leased:
                 self._spawn(delivery, self._lease(delivery, task, tier))
             case Wait():
                 self._note(delivery, task, decision, now)
-                await self._wait(delivery, task, decision, now)
+                return self._wait(delivery, task, decision, now)
             case Refuse():
                 self._note(delivery, task, decision, now)
                 self._spawn(delivery, self._end(delivery, self._ending(delivery, task, decision, now)))
+        return None
 
-    def _note(self, delivery: Delivery, task: Routable, decision: Decision, now: float, told: str | None = None) -> None:
+    async def _decide_afresh(self, delivery: Delivery, task: Routable, *, leased: bool = False) -> None:
+        if (going := self._decide(delivery, task, leased=leased)) is not None:
+            await going
+
+    def _note(self, delivery: Delivery, task: Routable, decision: Wait | Refuse, now: float, told: str | None = None) -> None:
         if self.audit is not None:
-            task_id = self._task_id(delivery, task)
-            self.audit.note(task_id, task, decision, now, self.rules, self.buckets, len(delivery.body), delivery.since, told)
+            left = level_of(self.rules, decision.tier, self.buckets, now)
+            self.audit.note(_id_of(task, delivery), task, decision, now, len(delivery.body), delivery.since, left, told)
 
-    async def _dispatch(self, delivery: Delivery, task: Routable, tier: str) -> None:
-        body = routed_body(delivery.body, task, task.task_id or self._task_id(delivery, task), tier)
-        headers: Headers = {"Nats-Msg-Id": self._message_id(delivery, "route")}
+    def _dispatch(self, delivery: Delivery, task: Routable, tier: str) -> Awaitable[None]:
+        body = routed_body(delivery.body, task, _id_of(task, delivery), tier)
+        headers: Headers = {"Nats-Msg-Id": delivery.message_id("route")}
         if delivery.headers and (theirs := passed_on(delivery.headers)):
             headers |= theirs
         self.observer.count(events.TASKS_ROUTED, task.worker_type, tier)
-        await self.outbox.send(subjects.routed(task.worker_type, tier), body, self._dispatched, delivery, headers)
+        return self.outbox.send(subjects.routed(task.worker_type, tier), body, self._dispatched, delivery, headers)
 
-    async def _dispatched(self, delivery: Delivery, refused: Refused | None) -> None:
+    def _dispatched(self, delivery: Delivery, refused: Refused | None) -> Awaitable[None] | None:
         if refused is None:
-            await self.intake.ack(delivery)
-        else:
-            self._spawn(delivery, self._backlog_full(delivery, refused))
+            return self.intake.ack(delivery)
+        self._spawn(delivery, self._backlog_full(delivery, refused))
+        return None
 
     def _shared(self, tier: str) -> bool:
         return self.rules.tiers[tier].scope == "cluster"
@@ -132,7 +139,7 @@ class Router:
             self.buckets[name] = Bucket(level + 1.0, NO_TOKENS.at)
         else:
             self.openings[name] = again
-        await self._decide(delivery, task, leased=True)
+        await self._decide_afresh(delivery, task, leased=True)
 
     async def _wait(self, delivery: Delivery, task: Routable, wait: Wait, now: float) -> None:
         """Hold the task if its token is near, else give it a place in the broker."""
@@ -156,18 +163,18 @@ class Router:
             await asyncio.sleep(place - self.clock())
         finally:
             self._near -= 1
-        await self._decide(delivery, task)
+        await self._decide_afresh(delivery, task)
 
     async def _defer(self, delivery: Delivery, task: Routable, wait: Wait, place: float, now: float) -> None:
         """Write the task's place into the broker, and ack it where it was; not an attempt, and not a hop."""
-        body = with_task_id(delivery.body, task, self._task_id(delivery, task))
+        body = with_task_id(delivery.body, task, _id_of(task, delivery))
         fires_at = place if place >= wait.give_up_at else max(now, place - LEAD)
         headers = schedule_headers(subjects.due(wait.tier, task.priority), fires_at, wait.since, place)
-        headers["Nats-Msg-Id"] = self._message_id(delivery, "wait")
+        headers["Nats-Msg-Id"] = delivery.message_id("wait")
         if delivery.headers:
             headers = passed_on(delivery.headers) | headers
         self.observer.count(events.TASKS_DEFERRED, wait.tier, task.priority)
-        source = subjects.source_letter(delivery.stream, self.streams.created[delivery.stream], delivery.sequence)
+        source = subjects.source_letter(*delivery.origin)
         await self.outbox.send(subjects.deferred(wait.tier, task.priority, source), body, self._deferred, delivery, headers)
 
     async def _deferred(self, delivery: Delivery, refused: Refused | None) -> None:
@@ -193,7 +200,7 @@ class Router:
                 self._note(delivery, task, refusal, now, str(refused))
                 await self._end(delivery, self._ending(delivery, task, refusal, now))
             case Wait() | Refuse():
-                await self._decide(delivery, task)
+                await self._decide_afresh(delivery, task)
 
     async def _end(self, delivery: Delivery, ending: Ending) -> None:
         try:
@@ -209,7 +216,7 @@ class Router:
             await self.intake.ack(delivery)
 
     def _ending(self, delivery: Delivery, task: Routable, refusal: Refuse, now: float) -> Ending:
-        task_id = self._task_id(delivery, task)
+        task_id = _id_of(task, delivery)
         tier, by = refusal.tier or task.model_tier, f"router/{self.replica}"
         return end_of_task(task, task_id, refusal.code, refusal.detail, at=now, by=by, tier=tier, rules=self.rules.digest)
 
@@ -217,20 +224,12 @@ class Router:
         return deadletters.end_of_unreadable(
             delivery.body,
             detail,
-            source=(delivery.stream, self.streams.created[delivery.stream], delivery.sequence),
+            source=delivery.origin,
             at=self.clock(),
             by=f"router/{self.replica}",
             rules=self.rules.digest,
             goal=False,
         )
-
-    def _task_id(self, delivery: Delivery, task: Routable) -> str:
-        if task.task_id is not None:
-            return task.task_id
-        return subjects.source_letter(delivery.stream, self.streams.created[delivery.stream], delivery.sequence)
-
-    def _message_id(self, delivery: Delivery, kind: str) -> str:
-        return subjects.message_id(delivery.stream, self.streams.created[delivery.stream], delivery.sequence, kind)
 
     def _spawn(self, delivery: Delivery, work: Coroutine[Any, Any, None]) -> None:
         """Run what takes several steps beside the hot path; an error of ours leaves the message to be delivered again."""
@@ -260,6 +259,8 @@ class Router:
         self.lines.keep_only(rules, changed)
         self.rules = rules
         self._no_tokens_but_leased()
+        if self.audit is not None:
+            self.audit.follow(rules)
         self.observer.see(events.RULES_LOADED, "rules are in force", digest=rules.digest)
 
     async def drain(self, grace: float) -> None:
@@ -268,6 +269,10 @@ class Router:
         await self.intake.quiet(grace)
         for task in self._tasks:
             task.cancel()
+
+
+def _id_of(task: Routable, delivery: Delivery) -> str:
+    return subjects.source_letter(*delivery.origin) if task.task_id is None else task.task_id
 
 
 @asynccontextmanager
@@ -285,16 +290,12 @@ async def routing(
     outbox = Outbox(client, observer)
     await outbox.start()
 
-    async def on_delivery(delivery: Delivery) -> None:
-        try:
-            await router.on_task(delivery)
-        except Exception as error:  # noqa: BLE001  # whatever it is, the router stays up and the message comes again
-            observer.see(events.UNEXPECTED, "could not route a task; it comes again", role="router", error=repr(error))
-            await intake.release()
+    def on_delivery(delivery: Delivery) -> Awaitable[None] | None:
+        return router.on_task(delivery)
 
     intake = Intake(client, settings.window, on_delivery, observer)
-    audit = Audit(client, observer, replica) if audit_decisions else None
-    router = Router(client, streams, rules, observer, replica, intake, outbox, Leases(client, observer, time.time), audit=audit)
+    audit = Audit(client, observer, replica, rules) if audit_decisions else None
+    router = Router(client, rules, observer, replica, intake, outbox, Leases(client, observer, time.time), audit=audit)
 
     def source(stream: str, durable: str, filter_subject: str) -> Source:
         async def make() -> None:
@@ -307,7 +308,7 @@ async def routing(
                 max_ack_pending=_REPLICAS * settings.window,
             )
 
-        return Source(stream, durable, make)
+        return Source(stream, streams.created[stream], durable, make)
 
     await publish_tiers(client, rules)
     await keep_text(client, rules)

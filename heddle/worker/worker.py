@@ -60,7 +60,6 @@ class Worker:
     """
 
     client: Client
-    streams: Streams
     registry: Registry
     tools: Tools
     observer: Observer
@@ -93,7 +92,7 @@ class Worker:
         except DecodeError as error:
             await self._end(delivery, self._unreadable(delivery, str(error)))
             return
-        task_id = task.task_id or subjects.source_letter(delivery.stream, self.streams.created[delivery.stream], delivery.sequence)
+        task_id = task.task_id or subjects.source_letter(*delivery.origin)
         subject = subjects.task_outcome(task_id, task.parent_task_id, task.generation)
         if (delivery.delivered > 1 or task.attempt > 1) and await self._ended_before(delivery, task, subject):
             return
@@ -114,12 +113,11 @@ class Worker:
 
     async def _retry(self, delivery: Delivery, task: TaskMessage, task_id: str, again: TryAgain) -> None:
         """Write the next attempt into the broker, then ack this one: same tier, no second token."""
-        stream, created, sequence = delivery.stream, self.streams.created[delivery.stream], delivery.sequence
         body = with_attempt(with_task_id(delivery.body, task, task_id), task, task.attempt + 1)
         fires_at = self.clock() + again.delay
         headers = passed_on(delivery.headers or {}) | retry_headers(subjects.due(task.model_tier, task.priority), fires_at, task.model_tier)
-        headers["Nats-Msg-Id"] = subjects.message_id(stream, created, sequence, "retry")
-        place = subjects.deferred(task.model_tier, task.priority, subjects.source_letter(stream, created, sequence))
+        headers["Nats-Msg-Id"] = delivery.message_id("retry")
+        place = subjects.deferred(task.model_tier, task.priority, subjects.source_letter(*delivery.origin))
         await self.outbox.publish(place, body, headers)
         self.observer.see(
             events.TASKS_RETRIED,
@@ -191,7 +189,7 @@ class Worker:
         return deadletters.end_of_unreadable(
             delivery.body,
             detail,
-            source=(delivery.stream, self.streams.created[delivery.stream], delivery.sequence),
+            source=delivery.origin,
             at=self.clock(),
             by=f"worker/{self.replica}",
             rules=None,
@@ -295,15 +293,15 @@ async def working(
     outbox = Outbox(client, observer)
     await outbox.start()
     async with tools_of(registry, settings, macros) as tools:
-        worker = Worker(client, streams, registry, tools, observer, replica, outbox)
+        worker = Worker(client, registry, tools, observer, replica, outbox)
         lanes: Lanes[Delivery] = Lanes(settings.worker.slots, worker.work)
 
-        async def on_delivery(delivery: Delivery) -> None:
+        def on_delivery(delivery: Delivery) -> None:
             worker.held[delivery.source.durable, delivery.sequence] = delivery
             lanes.put(delivery)
 
         worker.intake = Intake(client, settings.worker.slots, on_delivery, observer)
-        served = _Served(client, worker.intake, names, tiers, settings)
+        served = _Served(client, streams.created[subjects.TASKS], worker.intake, names, tiers, settings)
         await served.refresh()
         observer.see(events.ROLE_STARTED, "working", role="worker", replica=replica, types=names, tiers=sorted(served.tiers))
         bucket = await client.jetstream().key_value(subjects.WORKERS)
@@ -336,6 +334,7 @@ class _Served:
     """Which tiers a worker serves: it follows the rules as the router publishes them."""
 
     client: Client
+    created: int
     intake: Intake
     types: Sequence[str]
     asked: Sequence[str] | None
@@ -377,4 +376,4 @@ class _Served:
                 max_ack_pending=_REPLICAS * self.settings.worker.slots,
             )
 
-        return Source(subjects.TASKS, durable, make)
+        return Source(subjects.TASKS, self.created, durable, make)

@@ -36,7 +36,7 @@ def source(ground: Ground, worker_type: str) -> Source:
             max_ack_pending=100,
         )
 
-    return Source(subjects.TASKS, f"{worker_type}=local", make)
+    return Source(subjects.TASKS, 1, f"{worker_type}=local", make)
 
 
 async def test_no_more_than_the_slots_are_ever_held(ground: Ground) -> None:

@@ -21,7 +21,7 @@ from heddle.control.decisions import Recorded, decisions_of, explained, kept_rul
 from heddle.errors import Code
 from heddle.messages import PRIORITIES, TaskMessage
 from heddle.router import audit as auditing
-from heddle.router.audit import COLUMNS, MESSAGE_NOTES, MOST_NOTES, PART, Audit, batch_of, recording
+from heddle.router.audit import COLUMNS, MESSAGE_NOTES, MOST_NOTES, PART, Audit, batch_of, level_of, recording
 from heddle.router.buckets import Bucket
 from heddle.router.decide import Decision, Dispatch, Refuse, Wait, decide, explain
 from heddle.router.reading import parse_rules
@@ -77,9 +77,9 @@ def a_task(**more: Any) -> TaskMessage:
 
 
 def noted(audit: Audit, number: int = 1) -> None:
-    rules, task, decision = parse_rules(RULES), a_task(), Dispatch("standard", "task", None)
+    task, decision = a_task(), Dispatch("standard", "task", None)
     for one in range(number):
-        audit.note(f"t{one}", task, decision, 1000.0 + one, rules, {}, 10, None)
+        audit.note(f"t{one}", task, decision, 1000.0 + one, 10, None)
 
 
 def away() -> Any:
@@ -185,7 +185,7 @@ async def test_decisions_under_new_rules_carry_their_digest_and_lines(ground: Gr
 
 
 async def test_many_notes_become_few_messages_in_order(ground: Ground) -> None:
-    audit = Audit(ground.client, ground.observer, "r1")
+    audit = Audit(ground.client, ground.observer, "r1", parse_rules(RULES))
     noted(audit, 3 * MESSAGE_NOTES + 5)
     assert audit.waiting == 3 * MESSAGE_NOTES + 5
     await audit.flush()
@@ -198,7 +198,7 @@ async def test_many_notes_become_few_messages_in_order(ground: Ground) -> None:
 async def test_the_stream_is_bounded_and_lets_the_oldest_go(ground: Ground, nats_url: str) -> None:
     async with on_ground(nats_url, StreamSettings(decisions_max_bytes=1 << 20, decisions_max_age=60)) as bounded:
         config = (await js_api(bounded.client, f"STREAM.INFO.{subjects.DECISIONS}"))["config"]
-        audit = Audit(bounded.client, bounded.observer, "r1")
+        audit = Audit(bounded.client, bounded.observer, "r1", parse_rules(RULES))
         noted(audit, 10_000)
         await audit.flush()
         rows = await recorded(bounded, 1)
@@ -209,7 +209,7 @@ async def test_the_stream_is_bounded_and_lets_the_oldest_go(ground: Ground, nats
 
 async def test_notes_wait_for_a_store_that_is_away_and_each_is_stored_once(ground: Ground) -> None:
     await js_api(ground.client, f"STREAM.DELETE.{subjects.DECISIONS}")
-    audit = Audit(ground.client, ground.observer, "r1")
+    audit = Audit(ground.client, ground.observer, "r1", parse_rules(RULES))
     noted(audit, 3)
     for _ in range(3):
         await audit.flush()
@@ -226,14 +226,14 @@ async def test_notes_wait_for_a_store_that_is_away_and_each_is_stored_once(groun
 
 def test_when_too_many_wait_the_oldest_go_and_are_counted() -> None:
     observer = Observer()
-    audit = Audit(away(), observer, "r1")
+    audit = Audit(away(), observer, "r1", parse_rules(RULES))
     noted(audit, MOST_NOTES + 10 * PART)
     assert MOST_NOTES - PART <= audit.waiting <= MOST_NOTES
     assert observer.total(events.DECISIONS_LOST) == MOST_NOTES + 10 * PART - audit.waiting
 
 
 def test_without_a_server_notes_wait_and_nothing_is_raised() -> None:
-    audit = Audit(away(), Observer(), "r1")
+    audit = Audit(away(), Observer(), "r1", parse_rules(RULES))
     noted(audit)
     asyncio.run(audit.flush())
     assert audit.waiting == 1
@@ -242,18 +242,17 @@ def test_without_a_server_notes_wait_and_nothing_is_raised() -> None:
 def test_notes_that_fit_no_message_are_counted_as_lost() -> None:
     client, observer = away(), Observer()
     client.max_payload = 5000
-    audit = Audit(client, observer, "r1")
+    audit = Audit(client, observer, "r1", parse_rules(RULES))
     noted(audit, PART)
     assert (audit.waiting, observer.total(events.DECISIONS_LOST)) == (0, PART)
 
 
 def test_the_longest_notes_there_can_be_fit_the_server_s_default() -> None:
     observer = Observer()
-    audit = Audit(away(), observer, "r1")
+    audit = Audit(away(), observer, "r1", parse_rules(RULES))
     long = {"team": "\x01" * 300_000, "vip": 10**4000}
-    rules = parse_rules(RULES)
     for _ in range(PART):
-        audit.note("\x01" * 256, a_task(metadata=long), Dispatch("standard", "task", None), 1.0, rules, {}, 10, None)
+        audit.note("\x01" * 256, a_task(metadata=long), Dispatch("standard", "task", None), 1.0, 10, None)
     assert (audit.waiting, observer.total(events.DECISIONS_LOST)) == (PART, 0)
 
 
@@ -292,14 +291,14 @@ async def test_a_routed_task_is_explained_from_the_stream_and_the_kept_text_alon
 
 
 async def test_the_newest_generation_s_decisions_come_in_the_order_of_time(ground: Ground) -> None:
-    audit = Audit(ground.client, ground.observer, "r1")
+    audit = Audit(ground.client, ground.observer, "r1", parse_rules(RULES))
     rules = parse_rules(RULES)
     await keep_text(ground.client, rules)
     fixed, replayed = a_task(worker_type="fixed"), a_task(worker_type="fixed", generation=1)
     wait, go = Wait("local", "worker_types.fixed", 2100.0, 2000.0, 5600.0), Dispatch("local", "worker_types.fixed", Bucket(0.0, 2100.0))
-    audit.note("t", fixed, go, 1000.0, rules, {}, 10, None)
-    audit.note("t", replayed, wait, 2000.0, rules, {"local": Bucket(0.5, 2000.0)}, 10, None)
-    audit.note("t", replayed, go, 2100.0, rules, {}, 10, 2000.0)
+    audit.note("t", fixed, go, 1000.0, 10, None)
+    audit.note("t", replayed, wait, 2000.0, 10, None, 0.5)
+    audit.note("t", replayed, go, 2100.0, 10, 2000.0)
     await audit.flush()
     found = await decisions_of(ground.client, "t")
     assert [(one.at, one.kind, one.generation) for one in found] == [(2000.0, "wait", 1), (2100.0, "dispatch", 1)]
@@ -307,7 +306,7 @@ async def test_the_newest_generation_s_decisions_come_in_the_order_of_time(groun
 
 async def test_a_task_is_found_however_far_back_its_decision_is(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(auditing, "MESSAGE_NOTES", PART)
-    audit = Audit(ground.client, ground.observer, "r1")
+    audit = Audit(ground.client, ground.observer, "r1", parse_rules(RULES))
     read: list[tuple[int, int]] = []
     noted(audit, 100 * PART)
     await audit.flush()
@@ -358,8 +357,8 @@ def test_what_is_rebuilt_is_what_was_explained_at_the_time(
         "lines": {(name, task.priority): now + line for name in rules.tiers},
     }
     decision, steps = explain(task, rules, buckets, now, **given)
-    audit = Audit(away(), Observer(), "r1")
-    audit.note("t", task, decision, now, rules, buckets, 123, given["waiting_since"])
+    audit = Audit(away(), Observer(), "r1", rules)
+    audit.note("t", task, decision, now, 123, given["waiting_since"], level_of(rules, decision.tier, buckets, now))
     again = rebuilt(last_of(audit), rules)
     assert (again.note, again.steps) == (None, steps)
 
@@ -383,9 +382,9 @@ def last_of(audit: Audit) -> Recorded:
 )
 def test_of_a_shared_tier_what_was_recorded_has_the_last_word(decision: Decision, said: str) -> None:
     rules = parse_rules(SHARED)
-    audit = Audit(away(), Observer(), "r1")
+    audit = Audit(away(), Observer(), "r1", rules)
     buckets = {"local": Bucket(0.0, float("inf"))}
-    audit.note("t", a_task(worker_type="fixed"), decision, 1000.0, rules, buckets, 10, None)
+    audit.note("t", a_task(worker_type="fixed"), decision, 1000.0, 10, None, level_of(rules, "local", buckets, 1000.0))
     again = rebuilt(last_of(audit), rules)
     assert again.note is None
     assert again.steps[-1].startswith(said)
@@ -393,9 +392,9 @@ def test_of_a_shared_tier_what_was_recorded_has_the_last_word(decision: Decision
 
 def test_without_the_rules_text_what_was_recorded_is_told() -> None:
     rules = parse_rules(RULES)
-    audit = Audit(away(), Observer(), "r1")
+    audit = Audit(away(), Observer(), "r1", parse_rules(RULES))
     task = a_task()
-    audit.note("t", task, decide(task, rules, {}, 5.0), 5.0, rules, {}, 10, None)
+    audit.note("t", task, decide(task, rules, {}, 5.0), 5.0, 10, None)
     again = rebuilt(last_of(audit), None)
     assert again.steps == ("decision: dispatch to 'standard' by task (line 7)",)
     assert rules.digest in cast("str", again.note)
@@ -403,8 +402,8 @@ def test_without_the_rules_text_what_was_recorded_is_told() -> None:
 
 def test_a_record_that_the_rules_do_not_bear_out_says_so() -> None:
     rules = parse_rules(RULES)
-    audit = Audit(away(), Observer(), "r1")
-    audit.note("t", a_task(), Dispatch("local", "routes[1]", Bucket(1.0, 5.0)), 5.0, rules, {}, 10, None)
+    audit = Audit(away(), Observer(), "r1", parse_rules(RULES))
+    audit.note("t", a_task(), Dispatch("local", "routes[1]", Bucket(1.0, 5.0)), 5.0, 10, None)
     again = rebuilt(last_of(audit), rules)
     assert again.steps[-1] == "decision: dispatch to 'local' by routes[1] (line 11), 1.00 tokens left"
     assert again.note == "decided again from what is recorded, the task would dispatch to 'standard'"
