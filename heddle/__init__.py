@@ -1,9 +1,9 @@
 """heddle: one local model call turns a goal into typed tasks; everything after it is deterministic."""
 
 from heddle.errors import HeddleError
-from heddle.macros.failures import reject, retry
+from heddle.macros.failures import breaker, fallback, reject, retry
 from heddle.macros.macro import Run, macro, provides
 from heddle.macros.schema import person_only
 from heddle.settings import Settings
 
-__all__ = ["HeddleError", "Run", "Settings", "macro", "person_only", "provides", "reject", "retry"]
+__all__ = ["HeddleError", "Run", "Settings", "breaker", "fallback", "macro", "person_only", "provides", "reject", "retry"]

@@ -25,8 +25,47 @@ class Reject:
     """End the task: no retry would mend this."""
 
 
-Failure = Retry | Reject
+@dataclass(frozen=True, slots=True)
+class Fallback:
+    """Hand the task over to the frontier tier: it goes on there as `novel`."""
+
+
+Failure = Retry | Reject | Fallback
 reject: Final = Reject()
+fallback: Final = Fallback()
+
+
+@dataclass(frozen=True, slots=True)
+class Breaker:
+    """When a macro, or whatever it depends on, is left alone for a while.
+
+    Attributes:
+        failures: so many failures within `window` seconds open the circuit.
+        cool_down: seconds that it stays open; then one task tries.
+        name: macros whose breakers have the same name share one circuit; None for one of the macro's own.
+    """
+
+    failures: int
+    window: float
+    cool_down: float
+    name: str | None = None
+
+
+def breaker(failures: int = 5, window: float = 60.0, cool_down: float = 30.0, *, name: str | None = None) -> Breaker:
+    """Declare when a macro stops trying.
+
+    Args:
+        failures: how many failures within the window open the circuit.
+        window: seconds.
+        cool_down: seconds until one task may try again.
+        name: of the dependency that fails, if macros share it.
+
+    Raises:
+        ValueError: `failures` is below 1, or a time is not above 0.
+    """
+    if failures < 1 or not window > 0 or not cool_down > 0:
+        raise ValueError(f"breaker(failures={failures}, window={window}, cool_down={cool_down}): one failure or more, times above 0")
+    return Breaker(failures, window, cool_down, name)
 
 
 def retry(times: int = 3, backoff: float = 1.0) -> Retry:

@@ -11,17 +11,20 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final, Generic, ParamSpec, TypeVar, overload
+from typing import Any, Final, Generic, Literal, ParamSpec, TypeVar, overload
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from heddle.errors import Code, DefinitionError, MacroFailure
-from heddle.macros.failures import Failure, described
+from heddle.macros.failures import Breaker, Failure, described
 from heddle.macros.schema import Schema, compile_schema, person_only_fields, planner_schema, refuse_inner_person_only
 from heddle.messages import is_name
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+Pool = Literal["thread", "process"]
+"""Where a handler that is no coroutine function runs."""
 
 DEFAULT_TIMEOUT = 60.0
 DEFAULT_TIER = "standard"
@@ -76,6 +79,9 @@ class Macro(Generic[P, R]):
     phrases: tuple[str, ...]
     where: Where
     hidden: frozenset[str] = field(default=frozenset())
+    deprecated: str | None = None
+    breaker: Breaker | None = None
+    pool: Pool | None = None
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Awaitable[R]:
         """Call the handler as the function it is."""
@@ -153,6 +159,9 @@ def macro(
     tier: str = DEFAULT_TIER,
     examples: Sequence[tuple[str, Mapping[str, Any]]] = (),
     phrases: Sequence[str] = (),
+    deprecated: str | None = None,
+    breaker: Breaker | None = None,
+    pool: Pool = "thread",
 ) -> Callable[[Callable[P, Awaitable[R]]], Macro[P, R]]: ...
 def macro(
     handler: Callable[P, Awaitable[R]] | None = None,
@@ -165,6 +174,9 @@ def macro(
     tier: str = DEFAULT_TIER,
     examples: Sequence[tuple[str, Mapping[str, Any]]] = (),
     phrases: Sequence[str] = (),
+    deprecated: str | None = None,
+    breaker: Breaker | None = None,
+    pool: Pool = "thread",
 ) -> Macro[P, R] | Callable[[Callable[P, Awaitable[R]]], Macro[P, R]]:
     """Make a macro of an async function.
 
@@ -175,11 +187,14 @@ def macro(
         handler: the function, when the decorator is used bare.
         name: the worker type; the function's name if left out.
         version: of the input's shape; a task without `macro_version` takes the newest.
-        fails: what each declared error means: `retry(times, backoff)` or `reject`. Any other error is a bug: no retry.
+        fails: what each declared error means: `retry(times, backoff)`, `reject` or `fallback`. Any other error is a bug: no retry.
         timeout: seconds a run may take.
         tier: where planned tasks of this macro run.
         examples: goals and the arguments they stand for; the planner learns from them.
         phrases: sentence templates (hassil) for planning without a model; a slot is an input field.
+        deprecated: until when this version is served, such as "until 2027-03"; told in the log and in results.
+        breaker: `breaker(failures, window, cool_down)`: when to stop trying for a while; tasks then take the fallback untried.
+        pool: where a handler that is an ordinary `def` runs: in a thread, or in a process of its own.
 
     Raises:
         DefinitionError: the function cannot be a macro; it says why, and where it stands.
@@ -210,6 +225,9 @@ def macro(
             phrases=tuple(phrases),
             where=where,
             hidden=person_only_fields(input_model),
+            deprecated=deprecated,
+            breaker=breaker,
+            pool=None,
         )
 
     return define if handler is None else define(handler)
