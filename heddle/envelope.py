@@ -1,6 +1,6 @@
-"""The lean decoder: what the router reads of a task, from the same bytes that `messages.decode` accepts, in a third of the time.
+"""The lean decoders: what router and worker read of a task, from the same bytes that `messages.decode` accepts, in a third of the time.
 
-What is plainly good is read by msgspec, which skips what the router only passes on; `messages.decode` has the last word on
+What is plainly good is read by msgspec, which skips what is only passed on; `messages.decode` has the last word on
 everything else. Where the two parsers differ (bytes that are no UTF-8, depth, very long numbers: found by trying each kind of
 malformed JSON in each place, tests/test_envelope.py), the bytes are looked at first.
 """
@@ -12,7 +12,8 @@ import re
 from typing import Annotated, Any, Final
 
 import msgspec
-from msgspec import Meta, Struct, field
+import pydantic_core
+from msgspec import Meta, Raw, Struct, field
 
 from heddle.messages import DEFAULT_TIER, PLAIN_TIME, TASK_ID_BYTES, TOKEN_PATTERN, Priority, TaskMessage, decode, is_name
 
@@ -25,10 +26,6 @@ _COUNT: Final = 2**53
 
 _Count = Annotated[int, Meta(ge=0, le=_COUNT)]
 _Ordinal = Annotated[int, Meta(ge=1, le=_COUNT)]
-
-
-class _Object(Struct):
-    """An object of which nothing is read."""
 
 
 class Envelope(Struct, gc=False):
@@ -59,7 +56,11 @@ class Envelope(Struct, gc=False):
         return self.tier is not None
 
 
-class _PlainTask(Envelope, gc=False, kw_only=True):
+class _Object(Struct):
+    """An object of which nothing is read."""
+
+
+class _Routed(Envelope, gc=False, kw_only=True):
     """A TaskMessage's other fields, none of them less strict than there; they are checked and let go."""
 
     payload: _Object
@@ -68,13 +69,24 @@ class _PlainTask(Envelope, gc=False, kw_only=True):
     macro_version: _Ordinal | None = None
 
 
+class Work(Envelope, gc=False, kw_only=True):
+    """What a worker reads of a task, made by `decode_work`; `payload` is the JSON of an object, as it stood in the message."""
+
+    payload: Raw
+    created_at: str | None = None
+    request_id: str | None = None
+    macro_version: _Ordinal | None = None
+
+
 Routable = Envelope | TaskMessage
 """What the router decides about."""
 
-_read: Final = msgspec.json.Decoder(_PlainTask).decode
+_read: Final = msgspec.json.Decoder(_Routed).decode
+_read_work: Final = msgspec.json.Decoder(Work).decode
 _is_name: Final = functools.lru_cache(maxsize=8192)(is_name)
 _is_token: Final = re.compile(TOKEN_PATTERN).fullmatch
 _plain_time: Final = re.compile(PLAIN_TIME).fullmatch
+_OBJECT: Final = ord("{")
 
 
 def decode_envelope(body: bytes) -> Envelope:
@@ -85,25 +97,48 @@ def decode_envelope(body: bytes) -> Envelope:
     """
     try:
         task = _read(body)
-        if (
-            _is_name(task.worker_type)
-            and (task.tier is None or _is_name(task.tier))
-            and (task.parent_task_id is None or _is_token(task.parent_task_id))
-            and (task.created_at is None or _plain_time(task.created_at))
-            and (task.expires_at is None or _plain_time(task.expires_at))
-            and len(body) - len(body.replace(b"{", b"").replace(b"[", b"")) < _DEEP  # two `count`s take twice as long
-            and (body.isascii() or body.decode())
-            and (len(body) < len(_LONG_NUMBER) or _LONG_NUMBER not in body.translate(_DIGITS))
-        ):
+        if _is_plain(task, body):
             return task
     except (ValueError, RecursionError):  # msgspec's own errors are ValueErrors
         pass
-    return _fully_decoded(body)
+    return Envelope(*_fully_decoded(body)[1])
 
 
-def _fully_decoded(body: bytes) -> Envelope:
+def decode_work(body: bytes) -> Work:
+    """Read what a worker needs of a task: the same bytes are accepted as by `decode(TaskMessage, body)`.
+
+    Raises:
+        DecodeError: the bytes are no TaskMessage; it names every field at fault and keeps the bytes.
+    """
+    try:
+        work = _read_work(body)
+        if bytes(work.payload)[0] == _OBJECT and _is_plain(work, body):
+            return work
+    except (ValueError, RecursionError):
+        pass
+    task, fields = _fully_decoded(body)
+    payload = Raw(pydantic_core.to_json(task.payload, inf_nan_mode="constants"))
+    return Work(*fields, payload=payload, created_at=task.created_at, request_id=task.request_id, macro_version=task.macro_version)
+
+
+def _is_plain(task: _Routed | Work, body: bytes) -> bool:
+    """Would `messages.decode` take it too? False says only that it has to be asked."""
+    return (
+        _is_name(task.worker_type)
+        and (task.tier is None or _is_name(task.tier))
+        and (task.parent_task_id is None or _is_token(task.parent_task_id) is not None)
+        and (task.created_at is None or _plain_time(task.created_at) is not None)
+        and (task.expires_at is None or _plain_time(task.expires_at) is not None)
+        and len(body) - len(body.replace(b"{", b"").replace(b"[", b"")) < _DEEP  # two `count`s take twice as long
+        and (body.isascii() or bool(body.decode()))
+        and (len(body) < len(_LONG_NUMBER) or _LONG_NUMBER not in body.translate(_DIGITS))
+    )
+
+
+def _fully_decoded(body: bytes) -> tuple[TaskMessage, tuple[Any, ...]]:
+    """The task, and the fields of an Envelope in their order."""
     task = decode(TaskMessage, body)
-    return Envelope(
+    fields = (
         task.worker_type,
         task.task_id,
         task.parent_task_id,
@@ -115,3 +150,4 @@ def _fully_decoded(body: bytes) -> Envelope:
         task.generation,
         task.hops,
     )
+    return task, fields

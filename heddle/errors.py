@@ -14,7 +14,8 @@ HeddleError                     what a caller may catch; its text says what happ
 │   └── ModelError              the model server did not give an answer
 │       └── ModelUnavailable    it cannot be reached, or lacks the model
 ├── MacroFailure                raised by the executor when a task ends badly; carries the dead-letter code
-└── TryAgain                    raised by the executor when a task is to be tried again; carries the delay
+├── TryAgain                    raised by the executor when a task is to be tried again; carries the delay
+└── FallBack                    raised by the executor when a task is to go on as `novel` on the frontier tier
 """
 
 from __future__ import annotations
@@ -166,7 +167,8 @@ CODES: dict[Code, Meaning] = {
     ),
     Code.HANDLER_FAILED: Meaning(
         "The macro's handler raised an error that another try would not mend, its retries are spent, or its output broke its own schema.",
-        "Read the reason; correct the input or the macro, deploy it, and replay the letter.",
+        "Read the reason; correct the input or the macro, deploy it, and replay the letter. If it says that there is no rule for `novel`: "
+        "add `novel: {tier: frontier}` under `worker_types:` and start a frontier worker, so that tasks can fall back on it.",
     ),
     Code.TIMED_OUT: Meaning(
         "The handler had not finished by its deadline.",
@@ -251,3 +253,7 @@ class TryAgain(HeddleError):
     def __init__(self, delay: float, detail: str) -> None:
         super().__init__(detail)
         self.delay = delay
+
+
+class FallBack(HeddleError):
+    """A task whose macro hands it over to the frontier tier, because of an error that it declares so or of an open circuit."""

@@ -6,12 +6,13 @@ import json
 from random import Random
 from typing import Any
 
+import pydantic_core
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from heddle import envelope
-from heddle.envelope import Envelope, decode_envelope
+from heddle.envelope import Envelope, Work, decode_envelope, decode_work
 from heddle.errors import DecodeError
 from heddle.messages import RESERVED_NAMES, TaskMessage, decode
 
@@ -58,12 +59,25 @@ def leanly(body: bytes) -> dict[str, Any] | str:
         return f"{error} {error.body!r}"
 
 
+def at_work(body: bytes) -> dict[str, Any] | str:
+    """What a worker reads, as `seen` tells it of a message that was decoded in full."""
+    try:
+        work = decode_work(body)
+    except DecodeError as error:
+        return f"{error} {error.body!r}"
+    whole = decode(TaskMessage, body)
+    assert repr(pydantic_core.from_json(bytes(work.payload))) == repr(whole.payload)
+    assert (work.created_at, work.request_id, work.macro_version) == (whole.created_at, whole.request_id, whole.macro_version)
+    return seen(work)
+
+
 def same(body: bytes) -> None:
-    assert leanly(body) == fully(body)
+    assert leanly(body) == at_work(body) == fully(body)
 
 
 def test_the_envelope_s_fields_and_defaults_are_those_of_the_message() -> None:
-    assert set(envelope._PlainTask.__struct_encode_fields__) == set(FIELDS)
+    assert set(Work.__struct_encode_fields__) == set(FIELDS)
+    assert set(envelope._Routed.__struct_encode_fields__) == set(FIELDS)
     assert seen(Envelope("a")) == seen(TaskMessage(worker_type="a", payload={}))
 
 
@@ -72,7 +86,7 @@ def full_decodes(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     calls: list[bytes] = []
     whole = envelope._fully_decoded
 
-    def counted(body: bytes) -> Envelope:
+    def counted(body: bytes) -> tuple[TaskMessage, tuple[Any, ...]]:
         calls.append(body)
         return whole(body)
 

@@ -1,10 +1,11 @@
-"""What a macro promises about failure: which errors are tried again, which end the task at once.
+"""What a macro promises about failure: which errors are tried again, which end the task at once, which hand it over.
 
 Pure: `judge` is told the error and the attempt and answers with a verdict; the worker matches it once.
 """
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -32,6 +33,8 @@ class Fallback:
 
 Failure = Retry | Reject | Fallback
 reject: Final = Reject()
+LONGEST_WAIT: Final = 3600.0
+"""Seconds that a wait before a retry is at most."""
 fallback: Final = Fallback()
 
 
@@ -73,7 +76,8 @@ def retry(times: int = 3, backoff: float = 1.0) -> Retry:
 
     Args:
         times: how often the task is tried again after its first attempt.
-        backoff: seconds before the first retry; each further one waits twice as long.
+        backoff: seconds before the first retry; each further one waits twice as long, up to an hour. A wait is made longer by up to
+            half of it, by chance, and is never shorter than an error's own `retry_after` (seconds).
 
     Raises:
         ValueError: `times` is below 1 or `backoff` below 0.
@@ -98,7 +102,14 @@ class Again:
     delay: float
 
 
-Verdict = End | Again
+@dataclass(frozen=True, slots=True)
+class HandOver:
+    """The task goes on as `novel` on the frontier tier."""
+
+    detail: str
+
+
+Verdict = End | Again | HandOver
 
 
 def described(error: BaseException) -> str:
@@ -110,17 +121,37 @@ def described(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def judge(error: BaseException, attempt: int, fails: Mapping[type[BaseException], Failure]) -> Verdict:
+def declared_as(error: BaseException, fails: Mapping[type[BaseException], Failure]) -> Failure | None:
+    """What the most specific declared class of an error means; None for an error that nobody declared."""
+    return next((fails[kind] for kind in type(error).__mro__ if kind in fails), None)
+
+
+def judge(error: BaseException, attempt: int, fails: Mapping[type[BaseException], Failure], jitter: float = 0.0) -> Verdict:
     """What follows from an error that a handler raised on attempt number `attempt` (the first is 1).
 
     The most specific declared class decides. An error that nobody declared is a bug in the macro: no retry.
+
+    Args:
+        error: what was raised. If it has a `retry_after`, seconds, no retry comes before that.
+        attempt: its number.
+        fails: what is declared.
+        jitter: 0 to 1: by how much of half its length a wait is made longer, so that tasks that failed together do not come back
+            together.
     """
-    declared = next((fails[kind] for kind in type(error).__mro__ if kind in fails), None)
     detail = described(error)
-    match declared:
+    match declared_as(error, fails):
         case Retry(times, backoff) if attempt <= times:
-            return Again(backoff * 2 ** (attempt - 1))
+            asked = getattr(error, "retry_after", None)
+            wait = min(backoff * 2 ** (attempt - 1), LONGEST_WAIT) * (1 + jitter / 2)
+            return Again(max(wait, asked) if isinstance(asked, int | float) and asked <= LONGEST_WAIT else wait)
         case Retry(times):
             return End(Code.HANDLER_FAILED, f"{detail} (after {attempt} attempts)")
+        case Fallback():
+            return HandOver(detail)
         case _:
             return End(Code.HANDLER_FAILED, detail)
+
+
+def jitter_of(task_id: str, attempt: int) -> float:
+    """A number from 0 to 1 that differs from task to task and attempt to attempt, and is always the same for one of them."""
+    return zlib.crc32(f"{task_id}.{attempt}".encode(errors="replace")) / 2**32
