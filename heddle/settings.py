@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import pydantic_settings
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, HttpUrl, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from heddle.errors import SettingsError
@@ -76,9 +76,14 @@ class TelemetrySettings(Section):
 
 
 class ForgeSettings(Section):
-    """The local-git forge of the example macros."""
+    """The forge of the example macros."""
 
+    kind: Literal["local", "github"] = Field(
+        "local", description="local: git repositories in a folder; github: GitHub, or a server with its REST API."
+    )
     root: Path = Field(Path(), description="Repositories are paths under this folder, or `owner/name` folders in it.")
+    url: HttpUrl = Field(HttpUrl("https://api.github.com"), description="The REST API of GitHub; of an Enterprise server its `/api/v3`.")
+    token: SecretStr | None = Field(None, description="What GitHub knows you by; without one it shows public repositories only.")
 
 
 class Settings(BaseSettings):
@@ -88,7 +93,7 @@ class Settings(BaseSettings):
         env_prefix="HEDDLE_", env_nested_delimiter="__", extra="forbid", frozen=True, env_ignore_empty=True
     )
 
-    egress: Literal["any", "none"] = Field("any", description="none: refuse every model URL that is not loopback or private.")
+    egress: Literal["any", "none"] = Field("any", description="none: refuse every model or forge URL that is not loopback or private.")
     planner: PlannerSettings = PlannerSettings()
     router: RouterSettings = RouterSettings()
     orchestrator: OrchestratorSettings = OrchestratorSettings()

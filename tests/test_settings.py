@@ -93,6 +93,8 @@ def test_an_empty_variable_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
         ("HEDDLE_PLANNER__PHRASES", "always", "setting planner.phrases (HEDDLE_PLANNER__PHRASES): "),
         ("HEDDLE_PLANNER__MODLE", "x", "setting planner.modle (HEDDLE_PLANNER__MODLE): "),
         ("HEDDLE_EGRESS", "some", "setting egress (HEDDLE_EGRESS): "),
+        ("HEDDLE_FORGE__KIND", "gitlab", "setting forge.kind (HEDDLE_FORGE__KIND): "),
+        ("HEDDLE_FORGE__URL", "api.github.com", "setting forge.url (HEDDLE_FORGE__URL): "),
         ("HEDDLE_WORKER", "5", "setting worker (HEDDLE_WORKER): "),
     ],
 )

@@ -3,7 +3,7 @@
 ForgeError               the forge did not do what was asked
 ├── UnknownRepository    there is no such repository
 ├── UnknownRef           there is no such tag, branch or commit
-└── ForgeBusy            somebody else is writing; the same call may succeed in a moment
+└── ForgeBusy            somebody else is writing, or the forge cannot be reached; the same call may succeed later
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from datetime import datetime
 from typing import Final, Protocol
 
 from pydantic import BaseModel
+
+DIFF_BYTES: Final = 64 * 1024  # how much of its diff a change carries
 
 _MERGE_TITLE: Final = re.compile(r"Merge (?:pull request|branch|remote-tracking branch|tag)\b")
 
@@ -31,7 +33,15 @@ class UnknownRef(ForgeError):
 
 
 class ForgeBusy(ForgeError):
-    """Somebody else is writing; the same call may succeed in a moment."""
+    """Somebody else is writing, or the forge cannot be reached or answers nobody; the same call may succeed later.
+
+    Attributes:
+        retry_after: the seconds that the forge asks to be left alone, if it says so.
+    """
+
+    def __init__(self, *args: object, retry_after: float | None = None) -> None:
+        super().__init__(*args)
+        self.retry_after = retry_after
 
 
 class FileChange(BaseModel, frozen=True, extra="forbid"):
@@ -49,7 +59,8 @@ class Change(BaseModel, frozen=True, extra="forbid"):
 
     Attributes:
         diff: the patch without context, if it was asked for.
-        partial: `files` or `diff` are not the whole of it: the diff is too long, or the clone is shallow and ends here.
+        partial: `files` or `diff` are not the whole of it: the diff is too long, the clone is shallow and ends here, or the forge
+            does not tell the files of a change in a list.
     """
 
     id: str
@@ -74,7 +85,7 @@ class Change(BaseModel, frozen=True, extra="forbid"):
 
 
 class Forge(Protocol):
-    """Reads changes and keeps notes on them. Every method may raise UnknownRepository or ForgeError."""
+    """Reads changes and keeps notes on them. Every method may raise UnknownRepository, ForgeBusy or ForgeError."""
 
     async def latest(self, repository: str, count: int, *, diffs: bool = False) -> list[Change]:
         """The latest changes that landed on the current branch, newest first; a merged pull request is one change.

@@ -12,11 +12,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from workflows.forge import Change, FileChange, ForgeBusy, ForgeError, UnknownRef, UnknownRepository
+from workflows.forge import DIFF_BYTES, Change, FileChange, ForgeBusy, ForgeError, UnknownRef, UnknownRepository
 from workflows.rooted import inside
 
 NOTES_REF: Final = "refs/notes/heddle"
-DIFF_BYTES: Final = 64 * 1024
 OUTPUT_BYTES: Final = 64 * 1024 * 1024
 
 # A repository's own configuration may name programs to run and change what is printed: neither is wanted here.

@@ -7,13 +7,19 @@ from collections.abc import AsyncIterator
 from heddle import Settings, provides
 from workflows.files import Files, LocalFiles
 from workflows.forge import Forge
+from workflows.github import github
 from workflows.local_git import LocalGit
 
 
 @provides
 async def forge(settings: Settings) -> AsyncIterator[Forge]:
-    """The git repositories under `forge.root`."""
-    yield LocalGit(settings.forge.root)
+    """The git repositories under `forge.root`, or those on GitHub: `forge.kind` says which."""
+    match settings.forge.kind:
+        case "local":
+            yield LocalGit(settings.forge.root)
+        case "github":
+            async with github(settings) as found:
+                yield found
 
 
 @provides

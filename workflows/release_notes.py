@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from heddle import macro, reject, retry
 from workflows.contents import Kind, kind_of
 from workflows.conventional import is_breaking, read_conventional
-from workflows.forge import Change, Forge, ForgeBusy, UnknownRef, UnknownRepository
+from workflows.forge import Change, Forge, ForgeBusy, ForgeError, UnknownRef, UnknownRepository
 
 MOST_COMMITS: Final = 2000
 BEGINNING: Final = "beginning"
@@ -89,7 +89,7 @@ class ReleaseNotes(BaseModel, frozen=True, extra="forbid"):
     version=1,
     tier="local",
     timeout=60,
-    fails={UnknownRepository: reject, UnknownRef: reject, ForgeBusy: retry(times=3, backoff=2.0)},
+    fails={UnknownRepository: reject, UnknownRef: reject, ForgeError: reject, ForgeBusy: retry(times=3, backoff=2.0)},
     examples=[
         (
             "Draft release notes for acme/checkout from v1.4.0 to v1.5.0",

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 
 from heddle import macro, person_only, reject, retry
 from workflows import labels
-from workflows.forge import Change, Forge, ForgeBusy, UnknownRepository
+from workflows.forge import Change, Forge, ForgeBusy, ForgeError, UnknownRepository
 from workflows.labels import Verdict
 
 LabelStrategy = Literal["semantic", "conventional", "manual"]
@@ -34,7 +34,9 @@ class TriageRequest(BaseModel, frozen=True, extra="forbid"):
         "semantic",
         description="semantic: by what the diff contains; conventional: by the message's prefix (feat, fix); manual: only propose labels.",
     )
-    write: Annotated[bool, person_only, Field(description="Keep the labels as git notes, under refs/notes/heddle.")] = False
+    write: Annotated[
+        bool, person_only, Field(description="Keep the labels as git notes, under refs/notes/heddle; on GitHub as commit comments.")
+    ] = False
 
 
 class LabelledChange(BaseModel, frozen=True, extra="forbid"):
@@ -60,7 +62,7 @@ class TriageReport(BaseModel, frozen=True, extra="forbid"):
     version=1,
     tier="local",
     timeout=60,
-    fails={UnknownRepository: reject, ForgeBusy: retry(times=3, backoff=2.0)},
+    fails={UnknownRepository: reject, ForgeError: reject, ForgeBusy: retry(times=3, backoff=2.0)},
     examples=[
         (
             "Check the last 3 PRs in acme/checkout and tag them using conventional commits",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import os
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from urllib.parse import urlsplit
 import httpx
 import ollama
 
+from heddle.egress import check_egress
 from heddle.errors import ModelError, ModelUnavailable, SettingsError
 from heddle.llm.model import Answer
 from heddle.planning.prompt import Prompt
@@ -91,9 +91,7 @@ async def ollama_model(settings: Settings) -> AsyncIterator[OllamaModel]:
         SettingsError: OLLAMA_HOST is not an address, or `egress: none` forbids that server.
     """
     host = _url(os.environ.get("OLLAMA_HOST", ""))
-    private = await asyncio.to_thread(is_private, host)
-    if settings.egress == "none" and not private:
-        raise SettingsError(f"egress is none, and {host} (OLLAMA_HOST) is neither loopback nor private")
+    private = await check_egress(settings, host, "OLLAMA_HOST")
     client = ollama.AsyncClient(
         host=host,
         timeout=httpx.Timeout(None, connect=_CONNECT_TIMEOUT),  # the whole call's is in `complete`: httpx's begins anew with every byte
@@ -130,13 +128,3 @@ def _bracketed(name: str) -> str:
         return f"[{ipaddress.IPv6Address(name)}]"
     except ValueError:
         return name
-
-
-def is_private(url: str) -> bool:
-    """Does every address of the URL's host lie on this machine or in a private network?"""
-    host = urlsplit(url).hostname or ""
-    try:
-        found = {info[4][0] for info in socket.getaddrinfo(host, None)}
-    except (OSError, UnicodeError):
-        return False
-    return all(ipaddress.ip_address(str(address).split("%", 1)[0]).is_private for address in found)

@@ -15,10 +15,11 @@ from typing import Any, Literal, Protocol
 import certifi
 import pytest
 
+from heddle.egress import is_private
 from heddle.errors import Code, ModelError, ModelUnavailable, PlanError, SettingsError
 from heddle.llm import ollama as adapter
 from heddle.llm.model import Answer
-from heddle.llm.ollama import OllamaModel, is_private, ollama_model
+from heddle.llm.ollama import OllamaModel, ollama_model
 from heddle.macros.loading import Registry, load
 from heddle.planner import make_planner
 from heddle.planning.plan import PlannedCall

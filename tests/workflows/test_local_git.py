@@ -8,7 +8,7 @@ import pytest
 
 from tests.workflows.git_repository import GitRepository
 from workflows import local_git
-from workflows.forge import Change, FileChange, ForgeBusy, ForgeError, UnknownRef, UnknownRepository
+from workflows.forge import DIFF_BYTES, Change, FileChange, ForgeBusy, ForgeError, UnknownRef, UnknownRepository
 from workflows.local_git import LocalGit
 
 
@@ -220,7 +220,7 @@ async def test_a_message_in_a_declared_encoding_is_read(root: Path, repository: 
 async def test_a_diff_stops_at_its_limit_and_says_so(root: Path, repository: GitRepository) -> None:
     repository.commit("large", {"large.txt": "0123456789\n" * 200_000})
     (change,) = await latest(root, diffs=True)
-    assert (len(change.diff), change.partial, change.files[0].added) == (local_git.DIFF_BYTES, True, 200_000)
+    assert (len(change.diff), change.partial, change.files[0].added) == (DIFF_BYTES, True, 200_000)
 
 
 async def test_a_history_that_is_too_long_is_an_error(root: Path, repository: GitRepository, monkeypatch: pytest.MonkeyPatch) -> None:
