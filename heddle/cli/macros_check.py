@@ -228,7 +228,7 @@ async def _record(registry: Registry, macro: AnyMacro, given: dict[str, Any], pa
     text = fixture_text(macro.version, given, answers, output=ended.output, fails=_failing(macro, ended))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise DefinitionError(f"cannot write {shown(path)}: {error.strerror}") from None
     told = f"it fails with {type(ended.error).__name__}" if ended.failure else "it gives an output"

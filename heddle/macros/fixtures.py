@@ -115,7 +115,7 @@ def read_fixture(path: Path) -> Fixture:
         DefinitionError: the file is not a fixture; it says where and why.
     """
     try:
-        parsed = yaml.load(path.read_text(), _Reader)  # noqa: S506  # it is a SafeLoader
+        parsed = yaml.load(path.read_text(encoding="utf-8"), _Reader)  # noqa: S506  # it is a SafeLoader
         whole = to_json(parsed)
     except yaml.MarkedYAMLError as error:
         line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
@@ -226,7 +226,7 @@ def shown(path: Path) -> str:
 
 def place(path: Path, way: Way) -> Where:
     """The line of a YAML file where a part of it stands, or the nearest part around it that is there."""
-    node = yaml.compose(path.read_text(), _Reader)
+    node = yaml.compose(path.read_text(encoding="utf-8"), _Reader)
     line = 1
     for step in way:
         match node:

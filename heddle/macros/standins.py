@@ -321,20 +321,18 @@ class Recording:
     @contextmanager
     def _call(self, tool: Any, name: str, method: Method, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[list[Any]]:
         """One call: its place is taken when it begins, and its answer written when it ends, before the macro can change it."""
-        given, at = method.arguments(args, kwargs), len(self._calls)
-        self._calls.append((tool_name(tool), name, None))
+        told, given, at = tool_name(tool), method.arguments(args, kwargs), len(self._calls)
+        self._calls.append((told, name, None))
         returned: list[Any] = []
         try:
             yield returned
-            answer = Answer(given=given, answer=self._written(method, returned[0]))
+        except Exception as error:
+            self._calls[at] = (told, name, Answer(given=given, raises=self._name_of(error, tool), message=str(error)))
+            raise
+        try:
+            self._calls[at] = (told, name, Answer(given=given, answer=self._written(method, returned[0])))
         except DefinitionError as error:
             self.trouble.append(str(error))
-            return
-        except Exception as error:
-            named = self._name_of(error, tool)
-            self._calls[at] = (tool_name(tool), name, Answer(given=given, raises=named, message=str(error)))
-            raise
-        self._calls[at] = (tool_name(tool), name, answer)
 
     def _written(self, method: Method, answer: Any) -> Any:
         if isinstance(answer, Path):

@@ -175,7 +175,7 @@ async def vet(registry: Registry, names: Iterable[str]) -> tuple[list[str], list
     found = await asyncio.gather(*(replay_all(registry, name) for name in asked))
     failed = {name: next((replayed for replayed in of_name if replayed.wrong), None) for name, of_name in zip(asked, found, strict=True)}
     problems = [
-        f"{name} is not served, because its fixture {replayed.file} does not hold: {replayed.wrong}\nsee all: heddle macros check"
+        f"{name} is not served, because a fixture does not hold: {replayed.wrong}\nsee all: heddle macros check"
         for name, replayed in failed.items()
         if replayed
     ]
