@@ -213,9 +213,14 @@ class _Writer(yaml.SafeDumper):
         return True
 
 
-_Writer.add_representer(
-    str, lambda writer, text: writer.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
-)
+def _as_scalar(writer: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    """A text in quotes where it has other line ends than `\\n`: YAML takes those for spaces."""
+    style = '"' if _OTHER_LINE_ENDS & set(text) else "|" if "\n" in text else None
+    return writer.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_OTHER_LINE_ENDS: Final = frozenset("\r\x85\u2028\u2029")
+_Writer.add_representer(str, _as_scalar)
 
 
 def shown(path: Path) -> str:

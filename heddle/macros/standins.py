@@ -85,7 +85,7 @@ def method_of(tool: Any, name: str) -> Method:
     try:
         hints = typing.get_type_hints(function)
         signature = inspect.signature(function)
-    except (NameError, TypeError, ValueError) as error:
+    except (AttributeError, NameError, SyntaxError, TypeError, ValueError) as error:
         raise DefinitionError(f"{called}: its annotations cannot be read: {error}") from None
     if "return" not in hints:
         raise DefinitionError(f"{called} does not say what it returns: annotate it, so that its answers can be kept")
@@ -95,7 +95,7 @@ def method_of(tool: Any, name: str) -> Method:
         raise DefinitionError(f"{called} returns an iterator, which no fixture can hold: let it return a list")
     if isinstance(origin, type) and issubclass(origin, Awaitable):  # an ordinary `def` that returns what is to be awaited
         promised, is_async = (typing.get_args(promised) or (Any,))[-1], True
-    if inspect.isfunction(inspect.getattr_static(tool, name)):  # it takes the tool itself first
+    if inspect.isfunction(inspect.getattr_static(typing.get_origin(tool) or tool, name)):  # it takes the tool itself first
         signature = signature.replace(parameters=list(signature.parameters.values())[1:])
     try:
         return Method(called, signature, TypeAdapter(promised), is_async)

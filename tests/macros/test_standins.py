@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import AsyncIterator, Awaitable, Iterator
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import pytest
 from pydantic import BaseModel
@@ -15,7 +15,9 @@ from pydantic import BaseModel
 from heddle import Settings, macro, reject
 from heddle.errors import DefinitionError
 from heddle.macros.fixtures import Answer, fixture_text, read_fixture
-from heddle.macros.standins import Played, Recording
+from heddle.macros.standins import Played, Recording, method_of
+
+T = TypeVar("T")
 
 
 class Busy(Exception):
@@ -80,6 +82,9 @@ class Forge:
 
     async def lies(self) -> int:
         return "text"  # type: ignore[return-value]
+
+    async def refuses(self) -> int:
+        raise DefinitionError("not so")
 
     async def breaks(self) -> int:
         raise dataclasses.FrozenInstanceError("frozen")
@@ -283,6 +288,21 @@ async def test_an_error_is_raised_and_kept_by_its_name_and_words() -> None:
         "annotate": [Answer(given={"notes": {"a": 1}}, raises="Busy", message="somebody writes 1 notes")],
         "breaks": [Answer(raises="dataclasses.FrozenInstanceError", message="frozen")],
     }
+
+
+async def test_an_error_of_ours_is_an_error_like_any_other() -> None:
+    kept, forge = recording()
+    with pytest.raises(DefinitionError, match="not so"):
+        await forge.refuses()
+    assert (kept.answers()["Forge"]["refuses"][0].raises, kept.trouble) == ("DefinitionError", [])
+
+
+async def test_a_generic_tool_is_known_by_its_type() -> None:
+    class Store(Generic[T]):
+        async def size(self, name: str) -> int:
+            return len(name)
+
+    assert method_of(Store[int], "size").arguments(("x",), {}) == {"name": "x"}
 
 
 async def test_an_argument_without_a_json_form_is_left_out_and_a_set_has_an_order() -> None:
