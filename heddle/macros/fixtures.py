@@ -214,7 +214,7 @@ class _Writer(yaml.SafeDumper):
 
 
 def _as_scalar(writer: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    """A text in quotes where it has other line ends than `\\n`: YAML takes those for spaces."""
+    """A text in quotes where it has other line ends than a plain newline: YAML takes those for spaces."""
     style = '"' if _OTHER_LINE_ENDS & set(text) else "|" if "\n" in text else None
     return writer.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
