@@ -53,6 +53,9 @@ DECISIONS_LOST = Event("heddle_decisions_lost", "Routing decisions that were not
 FOREIGN_LISTENER = Event("heddle_foreign_listeners", "Other clients found subscribed to the incoming tasks.", (), "warning")
 MACROS_LOADED = Event("heddle_macros_loaded", "Registries taken into use.", (), "info")
 MACROS_REFUSED = Event("heddle_macros_refused", "Registries that could not be loaded; the good one stays in use.", (), "error")
+MACRO_WITHHELD = Event(
+    "heddle_macros_withheld", "Macros that a worker does not serve because a fixture of theirs does not hold.", ("worker_type",), "error"
+)
 PROGRESS = Event("heddle_progress_reports", "Progress that handlers reported.", ("worker_type",), "debug")
 WORKER_DIED = Event("heddle_worker_deaths", "Worker processes that died under `heddle up` and were started again.", (), "error")
 HANDLER_BUG = Event("heddle_handler_bugs", "Errors of handlers that no macro declared.", ("worker_type",), "error")

@@ -5,27 +5,27 @@ In a project's `conftest.py`: `pytest_plugins = ["heddle.testing"]`.
 
 from __future__ import annotations
 
-import json
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import pytest
 
 from heddle.broker.connect import connected, js_api
 from heddle.broker.server import embedded
-from heddle.errors import MacroFailure, TryAgain
+from heddle.errors import DefinitionError
 from heddle.llm.model import Answer
-from heddle.macros.fixtures import Fixture, difference, read_fixtures, scripted_tools
+from heddle.macros.fixtures import Fixture, fixture_folder, read_fixtures, shown
 from heddle.macros.loading import AnyMacro
-from heddle.macros.macro import Run
+from heddle.macros.standins import StandIn, called_as, method_of, tool_name
 from heddle.planning.prompt import Prompt
-from heddle.settings import Settings
 from heddle.telemetry.observer import Observer
-from heddle.worker.executor import execute
+from heddle.worker.vetting import replay, run_once
 
-__all__ = ["ScriptedModel", "fixtures_of", "nats_server", "nats_url", "replay", "run_macro"]
+__all__ = ["Fixture", "ScriptedModel", "each_fixture", "fake", "fixtures_of", "nats_server", "nats_url", "replay", "run_macro"]
+
+T = TypeVar("T")
 
 
 async def run_macro(macro: AnyMacro, payload: Mapping[str, Any], *, tools: Mapping[Any, Any] | None = None, attempt: int = 1) -> Any:
@@ -41,38 +41,76 @@ async def run_macro(macro: AnyMacro, payload: Mapping[str, Any], *, tools: Mappi
         The output as JSON values.
 
     Raises:
-        MacroFailure: it ended badly; its `code` is that of the dead letter.
+        MacroFailure: it ended badly; its `code` is that of the dead letter, its `__cause__` the error that the handler raised.
         TryAgain: it raised an error that is declared to pass; a worker would try again after its `delay`.
     """
-    run = Run(task_id="test", attempt=attempt, deadline=0.0)
-    given = {Settings: Settings(), **(tools or {})}
-    return json.loads(await execute(macro, macro.read(dict(payload)), given, run))
+    ended = await run_once(macro, dict(payload), tools or {}, attempt=attempt)
+    if ended.failure is not None:
+        raise ended.failure
+    return ended.output
 
 
-def fixtures_of(macro: AnyMacro, folder: str | Path = "workflows/fixtures") -> list[Fixture]:
-    """A macro's fixtures, for `@pytest.mark.parametrize`.
+def fake(tool: Callable[..., T], /, **answers: Any) -> T:
+    """A tool that answers what it is told to, each time: `fake(Forge, latest=[], annotate=ForgeBusy("soon"))`.
+
+    Args:
+        tool: the type that it stands in for.
+        answers: by method: what it returns, as it is or as plain values (`latest=[{"id": "a1", …}]`); an error is raised.
+
+    Raises:
+        DefinitionError: the tool has no such method, or the method promises to return something else.
+    """
+    methods = {}
+    for name, given in answers.items():
+        method = method_of(tool, name)
+        methods[name] = called_as(method, _raising(given) if isinstance(given, BaseException) else _returning(method.read(given)))
+
+    def method_called(name: str) -> Callable[..., Any]:
+        if name in methods:
+            return methods[name]
+        method_of(tool, name)  # is there one at all?
+        raise DefinitionError(f"{tool_name(tool)}.{name} is called, and this fake has no answer: fake({tool_name(tool)}, {name}=…)")
+
+    return cast("T", StandIn(method_called))
+
+
+def _returning(answer: Any) -> Callable[..., Any]:
+    return lambda *_: answer
+
+
+def _raising(error: BaseException) -> Callable[..., Any]:
+    def answer(*_: object) -> Any:
+        raise error
+
+    return answer
+
+
+def fixtures_of(macro: AnyMacro, folder: str | Path | None = None) -> list[Fixture]:
+    """The fixtures of a macro, of this version of it; one that names no version is the newest's, which is the one not deprecated.
+
+    Args:
+        macro: whose.
+        folder: the folder with a folder for each macro; the macro's own `fixtures/`, beside its file, unless given.
 
     Raises:
         DefinitionError: a file is not a fixture.
     """
-    return read_fixtures(Path(folder), macro.name)
+    found = read_fixtures(fixture_folder(macro) if folder is None else Path(folder) / macro.name)
+    return [one for one in found if one.version == macro.version or (one.version is None and macro.deprecated is None)]
 
 
-async def replay(macro: AnyMacro, fixture: Fixture) -> str | None:
-    """Run a fixture; what came out otherwise than it says, or None if all is well.
+def each_fixture(macro: AnyMacro) -> pytest.MarkDecorator:
+    """Run a test once for each fixture of a macro, as its argument `fixture`.
 
     Raises:
-        DefinitionError: the fixture does not fit the macro.
+        DefinitionError: a file is not a fixture, or there is none: a test of nothing would pass.
     """
-    try:
-        output = await run_macro(macro, fixture.input, tools=scripted_tools(macro, fixture))
-    except (MacroFailure, TryAgain) as failure:
-        if fixture.fails is not None and str(failure).startswith(fixture.fails):
-            return None
-        return f"it failed: {failure}"
-    if fixture.fails is not None:
-        return f"it was to fail with {fixture.fails}, and gave {output!r}"
-    return difference(fixture.output, output)
+    fixtures = fixtures_of(macro)
+    if not fixtures:
+        raise DefinitionError(
+            f"{macro.name} has no fixture in {shown(fixture_folder(macro))}: heddle macros record {macro.name} --payload …"
+        )
+    return pytest.mark.parametrize("fixture", fixtures, ids=[fixture.path.stem for fixture in fixtures])
 
 
 class ScriptedModel:

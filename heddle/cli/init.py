@@ -1,4 +1,4 @@
-"""`heddle init`: a working project of one macro, one fixture, rules, and a test that passes at once."""
+"""`heddle init`: a working project of one macro, its fixtures, rules, and tests that pass at once."""
 
 from __future__ import annotations
 
@@ -55,6 +55,10 @@ async def count_words(request: Text) -> Count:
 input: {text: to be or not to be}
 output: {words: 6}
 """,
+    "workflows/fixtures/count_words/blanks.yaml": """\
+input: {text: "   "}
+fails: {error: EmptyText}
+""",
     "configs/router_rules.yaml": """\
 # Where tasks go. Read again on save while `heddle up` runs; check it with `heddle rules check`.
 version: 1
@@ -71,16 +75,17 @@ worker_types: # every worker type there is; {} goes to the tier that the task na
 
 import asyncio
 
-import pytest
-
-from heddle.macros.fixtures import Fixture
-from heddle.testing import fixtures_of, replay
+from heddle.testing import Fixture, each_fixture, replay, run_macro
 from workflows.count_words import count_words
 
 
-@pytest.mark.parametrize("fixture", fixtures_of(count_words), ids=lambda fixture: fixture.path.stem)
+@each_fixture(count_words)
 def test_count_words_does_what_its_fixtures_say(fixture: Fixture) -> None:
     assert asyncio.run(replay(count_words, fixture)) is None
+
+
+def test_blanks_do_not_count() -> None:
+    assert asyncio.run(run_macro(count_words, {"text": "  one   two "})) == {"words": 2}
 ''',
     "pytest.ini": """\
 [pytest]
@@ -95,7 +100,7 @@ def init(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to make it; a new or empty folder.", show_default=False)],
     output: Output = OutputFormat.TEXT,
 ) -> None:
-    """Make a working project: one macro, one fixture, rules, and a test that passes at once."""
+    """Make a working project: one macro, its fixtures, rules, and tests that pass at once."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise fail(f"{folder} is there already and not empty; name a new folder", Exit.INCOMPLETE)
     try:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
+from heddle.cli.macros_check import check, record
 from heddle.cli.options import Macros, Output, OutputFormat, macro_sources
 from heddle.cli.output import Exit, console, fail, failed, print_json, print_table
 from heddle.errors import HeddleError
@@ -16,6 +17,8 @@ from heddle.macros.loading import AnyMacro, Registry, load
 from heddle.planning.prompt import signature
 
 app = typer.Typer(no_args_is_help=True, help="See what macros there are.")
+app.command()(check)
+app.command()(record)
 
 
 def _load(macros: list[str] | None, output: OutputFormat) -> Registry:

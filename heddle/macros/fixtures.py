@@ -1,161 +1,247 @@
-"""Fixtures: what a macro is given, what its tools answer, and what must come of it. Read and compared here, run elsewhere.
+"""Fixtures: what a macro is given, what its tools answer, and what must come of it. Read and written here, run elsewhere.
 
-A fixture is a YAML file in `fixtures/<macro>/` beside the macros:
+A fixture is a YAML file in `fixtures/<macro>/` beside the macro:
 
+    version: 1                     # of the macro; the newest unless given
     input: {repository: acme/checkout, count: 2}
     tools:
       Forge:                       # a tool, by the name of its type
         latest: [...]              # what the method returns, each time it is called; a relative Path is beside the fixture
-        annotate: {raises: Busy}   # or the error that it raises
-    output: {processed: 2, ...}    # or `fails: {error: Busy}`
+        annotate: {raises: Busy}   # or the error that it raises, perhaps with its `message`
+        between:                   # or what every call is given (the arguments that matter) and what it returns or raises
+          calls:
+            - {given: {since: v1}, answer: [...]}
+            - {given: {since: v2}, raises: UnknownRef}
+    output: {processed: 2, ...}    # or `fails: {error: Busy}`, or `fails: {code: invalid_payload}`
 """
 
 from __future__ import annotations
 
-import sys
-import typing
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Final
 
 import yaml
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, PlainValidator, ValidationError
+from pydantic_core import to_json
 
-from heddle.errors import DefinitionError
+from heddle.errors import Code, DefinitionError
+from heddle.macros.differences import Way
 from heddle.macros.loading import AnyMacro
-from heddle.macros.macro import explain_fields
+from heddle.macros.macro import Where, explain_fields
+
+
+class Failing(BaseModel, frozen=True, extra="forbid"):
+    """How a run is to fail: with an error that the macro declares, by its class's name, or with a dead-letter code, or both."""
+
+    error: str | None = None
+    code: Code | None = None
+
+    def __str__(self) -> str:
+        return " and ".join([*([self.error] if self.error else []), *([f"code {self.code.value}"] if self.code else [])])
+
+
+class Answer(BaseModel, frozen=True, extra="forbid"):
+    """One answer of a tool's method.
+
+    Attributes:
+        given: arguments that the call must have, by the parameters' names; others may be what they like.
+        answer: what it returns, as JSON.
+        raises: the error that it raises instead, by its class's name.
+        message: that error's words.
+    """
+
+    given: dict[str, Any] = {}
+    answer: Any = None
+    raises: str | None = None
+    message: str = "as the fixture says"
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """What a method answers: the same as often as it is called, if at all; or, for `each`, one answer to a call, none left over."""
+
+    answers: tuple[Answer, ...]
+    each: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Fixture:
-    """One recorded run; exactly one of `output` and `fails` is set, `fails` being the error's name."""
+    """One recorded run; without `fails`, `output` is what must come of it.
+
+    Attributes:
+        path: the file.
+        tools: what their methods answer, by the tool's name and the method's.
+        version: of the macro; None for the newest.
+    """
 
     path: Path
     input: dict[str, Any]
-    tools: Mapping[str, Mapping[str, Any]]
+    tools: Mapping[str, Mapping[str, Script]]
     output: Any = None
-    fails: str | None = None
+    fails: Failing | None = None
+    version: int | None = None
+
+    def place(self, *way: str | int) -> Where:
+        """Where a part of the file stands, such as `place("output", "results", 0)`; the nearest that is there."""
+        return place(self.path, way)
 
 
-def read_fixtures(folder: Path, macro: str) -> list[Fixture]:
-    """The fixtures of a macro in `<folder>/<macro>/*.yaml`, by file name.
+def fixture_folder(macro: AnyMacro) -> Path:
+    """Where a macro's fixtures are: `fixtures/<macro>` beside the file that defines it."""
+    return Path(inspect.getfile(inspect.unwrap(macro.handler))).parent / "fixtures" / macro.name
+
+
+def read_fixtures(folder: Path) -> list[Fixture]:
+    """The fixtures in a macro's folder, by file name.
 
     Raises:
-        DefinitionError: a file is not a fixture; it says which and why.
+        DefinitionError: a file is not a fixture; it says where and why.
     """
-    return [read_fixture(path) for path in sorted((folder / macro).glob("*.yaml"))]
+    return [read_fixture(path) for path in fixture_files(folder)]
+
+
+def fixture_files(folder: Path) -> list[Path]:
+    """The files in a macro's folder that are to be fixtures, by name."""
+    return sorted(folder.glob("*.yaml"))
 
 
 def read_fixture(path: Path) -> Fixture:
     """Read one fixture.
 
     Raises:
-        DefinitionError: the file is not a fixture; it says why.
+        DefinitionError: the file is not a fixture; it says where and why.
     """
     try:
-        parsed = yaml.safe_load(path.read_text())
+        parsed = yaml.load(path.read_text(encoding="utf-8"), _Reader)  # noqa: S506  # it is a SafeLoader
+        whole = to_json(parsed)
+    except yaml.MarkedYAMLError as error:
+        line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise DefinitionError(f"{shown(path)}{line}: not YAML: {error.problem}") from None
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise DefinitionError(f"{path}: cannot be read: {error}") from None
-    match parsed:
-        case {"input": dict(given), **rest} if not rest.keys() - {"tools", "output", "fails"}:
-            pass
-        case _:
-            raise DefinitionError(f"{path}: a fixture has `input`, perhaps `tools`, and `output` or `fails`")
-    tools = _tools(rest.get("tools"), path)
-    match rest:
-        case {"output": output} if "fails" not in rest:
-            return Fixture(path, given, tools, output=output)
-        case {"fails": {"error": str(name)}} if "output" not in rest:
-            return Fixture(path, given, tools, fails=name)
-        case _:
-            raise DefinitionError(f"{path}: a fixture has either `output: …` or `fails: {{error: NAME}}`")
-
-
-_TOOLS = TypeAdapter(dict[str, dict[str, Any]])
-
-
-def _tools(parsed: Any, path: Path) -> dict[str, dict[str, Any]]:
+        raise DefinitionError(f"{shown(path)}: cannot be read: {error}") from None
     try:
-        return {} if parsed is None else _TOOLS.validate_python(parsed, strict=True)
+        read = _File.model_validate_json(whole, strict=True)
     except ValidationError as error:
-        raise DefinitionError(f"{path}: `tools:` is {{TOOL: {{METHOD: ANSWER}}}}: {explain_fields(error)}") from None
+        way: Way = error.errors()[0]["loc"]
+        raise DefinitionError(f"{place(path, way)}: {explain_fields(error)}; {_SHAPE}") from None
+    if ("output" in read.model_fields_set) == (read.fails is not None) or (read.fails is not None and not str(read.fails)):
+        raise DefinitionError(f"{place(path, ('fails',))}: either `output: …` or `fails: {{error: NAME}}` is to come of it; {_SHAPE}")
+    return Fixture(path, read.input, read.tools or {}, read.output, read.fails, read.version)
 
 
-def difference(expected: Any, found: Any, path: str = "output") -> str | None:
-    """The first place at which an output is not the expected one, in words; None if they are equal."""
-    match expected, found:
-        case dict(), dict():
-            for key in (*expected, *(key for key in found if key not in expected)):
-                if key not in found or key not in expected:
-                    return f"{path}.{key} is {'missing' if key not in found else f'unexpected: {found[key]!r}'}"
-                if told := difference(expected[key], found[key], f"{path}.{key}"):
-                    return told
-            return None
-        case list(), list():
-            if len(expected) != len(found):
-                return f"{path} has {len(found)} items, not {len(expected)}"
-            return next(
-                (told for n, pair in enumerate(zip(expected, found, strict=True)) if (told := difference(*pair, f"{path}[{n}]"))), None
-            )
+_SHAPE: Final = "a fixture has `input`, perhaps `version` and `tools`, and `output` or `fails`"
+
+
+class _Reader(yaml.SafeLoader):
+    """Reads a date as the text that it is in JSON."""
+
+
+_Reader.yaml_implicit_resolvers = {
+    first: [resolver for resolver in resolvers if resolver[0] != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def _script(value: Any) -> Script:
+    match value:
+        case {"calls": list(calls)} if len(value) == 1 and all(isinstance(call, dict) for call in calls):
+            return Script(tuple(_answer(f"calls[{at}]", call) for at, call in enumerate(calls)), each=True)
+        case {"raises": str()} if value.keys() <= {"raises", "message"}:
+            return Script((_answer("it", value),))
         case _:
-            return None if expected == found and type(expected) is type(found) else f"{path} is {found!r}, not {expected!r}"
+            return Script((Answer(answer=value),))
 
 
-def scripted_tools(macro: AnyMacro, fixture: Fixture) -> dict[Any, Any]:
-    """Tools that answer what the fixture says, by type; one that the fixture does not script answers nothing.
+def _answer(what: str, value: dict[str, Any]) -> Answer:
+    try:
+        read = Answer.model_validate(value, strict=True)
+    except ValidationError as error:
+        raise ValueError(f"{what}: {explain_fields(error)}") from None
+    if ("answer" in value) == (read.raises is not None):
+        raise ValueError(f"{what} has `answer` or `raises`, and perhaps `given`")
+    return read
 
-    Raises:
-        DefinitionError: the fixture scripts a tool or method that the macro's tools do not have, or an answer of another type.
+
+class _File(BaseModel, frozen=True, extra="forbid"):
+    """A fixture's file."""
+
+    version: int | None = Field(None, ge=1)
+    input: dict[str, Any]
+    tools: dict[str, dict[str, Annotated[Script, PlainValidator(_script)]]] | None = None
+    output: Any = None
+    fails: Failing | None = None
+
+
+def fixture_text(
+    version: int,
+    given: Mapping[str, Any],
+    tools: Mapping[str, Mapping[str, list[Answer]]],
+    *,
+    output: Any = None,
+    fails: Failing | None = None,
+) -> str:
+    """A fixture as its file says it: every call with what it was given.
+
+    Args:
+        version: of the macro.
+        given: the input.
+        tools: what each call of a method answered, in their order, by the tool's name and the method's.
+        output: what came of it, as JSON values, unless it failed.
+        fails: how it failed.
     """
-    by_name = {getattr(tool, "__name__", str(tool)): tool for tool in macro.tools.values()}
-    if unknown := sorted(set(fixture.tools) - set(by_name)):
-        raise DefinitionError(f"{fixture.path}: {macro.name} has no tool {', '.join(unknown)}; it has {', '.join(by_name) or 'none'}")
-    return {tool: _ScriptedTool(tool, fixture.tools.get(name, {}), macro, fixture) for name, tool in by_name.items()}
+    told = {
+        tool: {name: {"calls": [_answered(answer) for answer in answers]} for name, answers in methods.items()}
+        for tool, methods in tools.items()
+    }
+    end = {"output": output} if fails is None else {"fails": fails.model_dump(mode="json", exclude_none=True)}
+    whole = {"version": version, "input": dict(given), **({"tools": told} if told else {}), **end}
+    return yaml.dump(whole, Dumper=_Writer, sort_keys=False, allow_unicode=True, width=120)
 
 
-class _ScriptedTool:
-    """Stands in for a tool; each method gives its scripted answer as the type that the tool's own annotation promises."""
-
-    def __init__(self, tool: Any, answers: Mapping[str, Any], macro: AnyMacro, fixture: Fixture) -> None:
-        self._tool, self._answers, self._macro, self._fixture = tool, answers, macro, fixture
-        for method in answers:
-            if not callable(getattr(tool, method, None)):
-                raise DefinitionError(f"{fixture.path}: {tool.__name__} has no method {method!r}")
-
-    def __getattr__(self, method: str) -> Any:
-        if method.startswith("__"):
-            raise AttributeError(method)
-        if method not in self._answers:
-            raise DefinitionError(
-                f"{self._fixture.path}: {self._macro.name} called {self._tool.__name__}.{method}, which is not scripted under `tools:`"
-            )
-        return self._call(method, self._answers[method])
-
-    def _call(self, method: str, answer: Any) -> Any:
-        async def call(*_args: Any, **_kwargs: Any) -> Any:
-            match answer:
-                case {"raises": str(name)}:
-                    raise _error_called(name, self._macro, self._tool, self._fixture)("as the fixture says")
-                case _:
-                    return _as_promised(self._tool, method, answer, self._fixture)
-
-        return call
+def _answered(answer: Answer) -> dict[str, Any]:
+    given = {"given": answer.given} if answer.given else {}
+    return {**given, "answer": answer.answer} if answer.raises is None else {**given, "raises": answer.raises, "message": answer.message}
 
 
-def _as_promised(tool: Any, method: str, answer: Any, fixture: Fixture) -> Any:
-    function = getattr(tool, method)
-    promised = typing.get_type_hints(function).get("return", Any)
-    try:
-        given = TypeAdapter(promised).validate_python(answer)
-    except ValidationError as error:
-        raise DefinitionError(f"{fixture.path}: {tool.__name__}.{method} answers something else than it promises: {error}") from None
-    return fixture.path.parent / given if isinstance(given, Path) and not given.is_absolute() else given
+class _Writer(yaml.SafeDumper):
+    """Writes a text of several lines as such, and never an anchor."""
+
+    def ignore_aliases(self, _: Any) -> bool:
+        return True
 
 
-def _error_called(name: str, macro: AnyMacro, tool: Any, fixture: Fixture) -> type[BaseException]:
-    declared = next((error for error in macro.fails if error.__name__ == name), None)
-    found = declared or getattr(sys.modules.get(tool.__module__), name, None) or getattr(sys.modules["builtins"], name, None)
-    if not (isinstance(found, type) and issubclass(found, BaseException)):
-        raise DefinitionError(f"{fixture.path}: no error is called {name!r} in {macro.name} or its tools")
-    return found
+def _as_scalar(writer: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    """A text in quotes where it has other line ends than a plain newline: YAML takes those for spaces."""
+    style = '"' if _OTHER_LINE_ENDS & set(text) else "|" if "\n" in text else None
+    return writer.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_OTHER_LINE_ENDS: Final = frozenset("\r\x85\u2028\u2029")
+_Writer.add_representer(str, _as_scalar)
+
+
+def shown(path: Path) -> str:
+    """A path as it is told: from the working folder on, if it is in there."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
+def place(path: Path, way: Way) -> Where:
+    """The line of a YAML file where a part of it stands, or the nearest part around it that is there."""
+    node = yaml.compose(path.read_text(encoding="utf-8"), _Reader)
+    line = 1
+    for step in way:
+        match node:
+            case yaml.MappingNode(value=pairs):
+                found = next(((key, value) for key, value in pairs if key.value == step), None)
+            case yaml.SequenceNode(value=items) if isinstance(step, int) and step < len(items):
+                found = (items[step], items[step])
+            case _:
+                found = None
+        if found is None:
+            break
+        line, node = found[0].start_mark.line + 1, found[1]
+    return Where(shown(path), line)

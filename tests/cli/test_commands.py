@@ -157,13 +157,14 @@ def test_a_plan_is_shown_and_nothing_published(tmp_path: Path) -> None:
     assert json.loads(done.stdout)["tasks"] == [{"macro": "csv_profile", "tier": "local", "arguments": {"path": "data/orders.csv"}}]
 
 
-def test_a_new_project_passes_its_own_test_and_check_at_once(tmp_path: Path) -> None:
+def test_a_new_project_passes_its_own_tests_and_checks_at_once(tmp_path: Path) -> None:
     made = heddle("init", "project", cwd=tmp_path)
     project = tmp_path / "project"
     tested = subprocess.run([sys.executable, "-m", "pytest", "-q"], cwd=project, capture_output=True, text=True, timeout=60, check=False)
     checked = heddle("rules", "check", cwd=project)
+    macros = heddle("macros", "check", "--strict", cwd=project)
     again = heddle("init", "project", cwd=tmp_path)
-    assert (made.returncode, tested.returncode, checked.returncode, again.returncode) == (0, 0, 0, 1)
+    assert (made.returncode, tested.returncode, checked.returncode, macros.returncode, again.returncode) == (0, 0, 0, 0, 1)
 
 
 def test_the_demo_completes_a_goal_of_two_tasks_on_a_small_repository_of_its_own(tmp_path: Path) -> None:

@@ -104,7 +104,7 @@ def test_every_relative_link_resolves(document: Path) -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_file_that_is_named_in_prose_is_there_or_in_an_example(document: Path) -> None:
-    of_examples = {"workflows/count_words.py", "workflows/longest_word.py"}
+    of_examples = {"workflows/count_words.py", "workflows/longest_word.py", *project(document)}
     named = set(_FILE_NAME.findall(prose(document))) - of_examples
     assert not [name for name in sorted(named) if not (ROOT / name).exists()]
 
@@ -181,6 +181,36 @@ def test_python_examples_are_macros_that_load(block: Block, tmp_path: Path, monk
         for _, arguments in macro.examples:
             macro.read(dict(arguments))
     compile_phrases(registry.newest())
+
+
+def project(document: Path) -> dict[str, str]:
+    """The files that a document shows: blocks whose info is a language and a path."""
+    infos = ((block.info.split(" "), block.text) for block in _blocks(document))
+    return {info[1]: text for info, text in infos if len(info) == 2 and "." in info[1]}
+
+
+@pytest.mark.parametrize("document", [document for document in DOCUMENTS if project(document)], ids=lambda path: path.stem)
+def test_a_project_that_a_document_shows_passes_its_own_tests_and_its_check(document: Path, tmp_path: Path) -> None:
+    for name, text in project(document).items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    for command in ([sys.executable, "-m", "pytest", "-q"], _heddle("macros", "check", "--strict")):
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_what_is_recorded_is_what_the_document_on_testing_shows(tmp_path: Path) -> None:
+    document = ROOT / "docs" / "how-to" / "test-macros.md"
+    (line,) = [line for line, _ in commands("heddle", [document]) if line.startswith("heddle macros record ")]
+    (tmp_path / "workflows").mkdir()
+    (tmp_path / "workflows" / "greet.py").write_text(project(document)["workflows/greet.py"])
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        _heddle(*shlex.split(line)[1:]), cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    name = "workflows/fixtures/greet/ada.yaml"
+    assert (done.returncode, (tmp_path / name).read_text()) == (0, project(document)[name])
 
 
 @pytest.mark.parametrize("block", blocks("yaml rules"), ids=str)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_type_hints
 
 import pytest
-import yaml
-from pydantic import TypeAdapter
 
+from heddle.macros.fixtures import read_fixture
 from heddle.macros.loading import Registry, load
+from heddle.testing import replay
 
 WORKFLOWS = Path(__file__).parents[2] / "workflows"
 FIXTURES = sorted((WORKFLOWS / "fixtures").glob("*/*.yaml"))
@@ -29,46 +27,11 @@ def registry() -> Iterator[Registry]:
     sys.modules.update(known)
 
 
-class Scripted:
-    """A tool whose methods answer what a fixture says: JSON in the type that the method returns, or `{raises: ERROR}`.
-
-    A relative path among the answers is relative to the fixture.
-    """
-
-    def __init__(self, tool: Any, answers: dict[str, Any], folder: Path) -> None:
-        for name, answer in answers.items():
-            setattr(self, name, self._method(tool, name, answer, folder))
-
-    @staticmethod
-    def _method(tool: Any, name: str, answer: Any, folder: Path) -> Any:
-        async def method(*_: Any, **__: Any) -> Any:
-            if isinstance(answer, dict) and answer.keys() == {"raises"}:
-                raise getattr(sys.modules[tool.__module__], answer["raises"])
-            result = TypeAdapter(get_type_hints(getattr(tool, name))["return"]).validate_json(json.dumps(answer))
-            return folder / result if isinstance(result, Path) else result
-
-        return method
-
-
-def read(file: Path) -> Any:
-    return yaml.safe_load(file.read_text(encoding="utf-8"))
-
-
 @pytest.mark.parametrize("file", FIXTURES, ids=lambda file: f"{file.parent.name}/{file.stem}")
 async def test_fixture(registry: Registry, file: Path) -> None:
-    fixture = read(file)
     macro = registry.find(file.parent.name)
     assert macro is not None
-    tools = {
-        parameter: Scripted(tool, fixture.get("tools", {}).get(tool.__name__, {}), file.parent) for parameter, tool in macro.tools.items()
-    }
-    request = macro.read(fixture["input"])
-    if "fails" in fixture:
-        with pytest.raises(tuple(macro.fails)) as failure:
-            await macro(request, **tools)
-        assert type(failure.value).__name__ == fixture["fails"]["error"]
-    else:
-        assert json.loads(macro.write(await macro(request, **tools))) == fixture["output"]
+    assert await replay(macro, read_fixture(file)) is None
 
 
 def test_every_macro_has_a_fixture(registry: Registry) -> None:
