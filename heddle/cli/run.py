@@ -164,9 +164,7 @@ async def _work(
         if not is_name(tier):
             raise SettingsError(f"--tiers: {tier!r} cannot be a tier's name: lower-case letters, digits, - and _, at most 63")
     url = server_url(server)
-    async with (
-        ground(url, "worker", settings, log_level=log_level, metrics_port=metrics_port, metrics_host=metrics_host) as on,
-        working(on.client, on.streams, registry, settings, on.observer, on.replica, types=types, tiers=tiers),
-    ):
-        pulse.begin(settings.worker.ack_wait)
-        await stopped
+    async with ground(url, "worker", settings, log_level=log_level, metrics_port=metrics_port, metrics_host=metrics_host) as on:
+        pulse.begin(settings.worker.ack_wait)  # before the first task is taken, which may block
+        async with working(on.client, on.streams, registry, settings, on.observer, on.replica, types=types, tiers=tiers):
+            await stopped
