@@ -213,6 +213,15 @@ def workers_under(pid: int) -> list[int]:
     return [int(row[0]) for row in rows if row[1] == str(pid) and not row[2].startswith("Z") and "--child" in row[3].split()]
 
 
+async def gone(pid: int) -> None:
+    """Wait until a process has ended, even if nobody has asked how."""
+
+    async def state() -> str:
+        return subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout.strip()
+
+    await eventually(state, lambda seen: not seen or seen.startswith("Z"))
+
+
 def by_id(results: Sequence[TaskResult]) -> dict[str, TaskResult]:
     """Results by their task's id."""
     return {result.task_id: result for result in results}

@@ -93,6 +93,7 @@ def begin(silence: float) -> None:
         return
     descriptor, loop = int(named), asyncio.get_running_loop()
     os.set_blocking(descriptor, False)
+    os.set_inheritable(descriptor, False)
 
     def beat() -> None:
         with suppress(BlockingIOError, BrokenPipeError):  # it is full, or nobody reads it any more
