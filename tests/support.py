@@ -217,7 +217,9 @@ async def gone(pid: int) -> None:
     """Wait until a process has ended, even if nobody has asked how."""
 
     async def state() -> str:
-        return subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout.strip()
+        argv = ["ps", "-o", "stat=", "-p", str(pid)]
+        told = await asyncio.to_thread(subprocess.run, argv, capture_output=True, text=True, check=False)
+        return str(told.stdout).strip()
 
     await eventually(state, lambda seen: not seen or seen.startswith("Z"))
 
