@@ -153,6 +153,32 @@ async def test_sigterm_lets_running_tasks_finish_and_leaves_nothing(ground: Grou
     await gone(worker)
 
 
+async def test_a_second_ctrl_c_ends_it_at_once(ground: Ground, start: Start, tmp_path: Path) -> None:
+    supervisor = start(HEDDLE_WORKER__GRACE="600")
+    task = new_task("until", {"path": str(tmp_path / "mark")}, tier="local")
+    await ground.publish("heddle.tasks.incoming", task.encode())
+    await eventually(lambda: asyncio.to_thread((tmp_path / "mark.started").exists), bool)
+    worker = await one_worker(supervisor)
+
+    async def press() -> int | None:
+        supervisor.process.send_signal(signal.SIGINT)
+        return supervisor.process.poll()
+
+    assert await eventually(press, lambda code: code is not None) in {130, -signal.SIGINT}  # a third may meet it while it leaves
+    await gone(worker)
+
+
+async def test_a_mistake_that_comes_later_is_waited_for_to_be_mended(ground: Ground, start: Start, tmp_path: Path, log: Path) -> None:
+    supervisor = start()
+    victim = await whose(ground)
+    (tmp_path / "macros.py").write_text("no Python")
+    os.kill(victim, signal.SIGKILL)
+    await eventually(lambda: asyncio.to_thread(log.read_text), lambda text: "another is started in 0.5 s" in text)
+    (tmp_path / "macros.py").write_text(MACROS)
+    assert await whose(ground) == await one_worker(supervisor)
+    assert '"code": "exit 1"' in log.read_text()
+
+
 async def test_a_supervisor_that_was_killed_leaves_no_worker(ground: Ground, start: Start) -> None:
     supervisor = start("--processes", "2")
     await announced(ground, 2)
