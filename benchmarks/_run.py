@@ -18,6 +18,7 @@ from heddle.broker.connect import connected
 from heddle.broker.relay import Outbox
 from heddle.broker.server import embedded
 from heddle.broker.streams import make_consumer, make_streams
+from heddle.control.fleet import workers
 from heddle.errors import Refused
 from heddle.settings import StreamSettings
 from heddle.telemetry.observer import Observer
@@ -90,6 +91,8 @@ async def _rate(folder: Path, url: str, roles: Roles, count: int, into: str, see
         started = [children.start(ROLES[role](folder, url, count), env=dict(os.environ)) for role in roles]
         try:
             await asyncio.sleep(2)  # the roles are importing
+            while "worker" in roles and not await workers(client):  # noqa: ASYNC110  # its supervisor came first
+                await asyncio.sleep(0.1)
             await produce(Outbox(client, observer), into, count)
             async with asyncio.timeout(120):
                 await last.wait()

@@ -11,6 +11,7 @@ our end of the pipe too: the children then live as long as that copy.
 
 from __future__ import annotations
 
+import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -48,8 +49,9 @@ def start(
     cwd: Path | str | None = None,
     stdout: Output = None,
     stderr: Output = None,
+    pass_fds: Sequence[int] = (),
 ) -> Child:
-    """Start a guarded child; it reads nothing.
+    """Start a guarded child; its standard input is empty.
 
     Args:
         argv: the program and its arguments.
@@ -57,6 +59,7 @@ def start(
         cwd: where it runs; None is where we are.
         stdout: where its output goes.
         stderr: where its errors go.
+        pass_fds: file descriptors of ours that it has too, under the same numbers.
 
     Raises:
         OSError: the program cannot be started.
@@ -70,7 +73,16 @@ def start(
         process_group=0,
     )
     try:
-        process = subprocess.Popen(argv, env=env, cwd=cwd, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, process_group=guard.pid)
+        process = subprocess.Popen(
+            argv,
+            env=env,
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=stderr,
+            pass_fds=pass_fds,
+            process_group=guard.pid,
+        )
     except BaseException:
         _dismiss(guard)
         raise
@@ -101,8 +113,27 @@ def stop(child: Child, *, grace: float = 10.0) -> int:
     try:
         return wait(child, grace)
     except subprocess.TimeoutExpired:
-        child.process.kill()
-        return wait(child)
+        return kill(child)
+
+
+def kill(child: Child) -> int:
+    """End a child at once, as a power cut would; one that has ended already is tidied up.
+
+    Returns:
+        Its exit code; minus the signal's number if a signal ended it.
+    """
+    child.process.kill()
+    return wait(child)
+
+
+def how_it_ended(code: int) -> str:
+    """An exit code in words: `exit 1`, or the name of the signal that ended it, such as `SIGKILL`."""
+    if code >= 0:
+        return f"exit {code}"
+    try:
+        return signal.Signals(-code).name
+    except ValueError:
+        return f"signal {-code}"
 
 
 def _dismiss(guard: subprocess.Popen[bytes]) -> None:

@@ -57,7 +57,7 @@ MACRO_WITHHELD = Event(
     "heddle_macros_withheld", "Macros that a worker does not serve because a fixture of theirs does not hold.", ("worker_type",), "error"
 )
 PROGRESS = Event("heddle_progress_reports", "Progress that handlers reported.", ("worker_type",), "debug")
-WORKER_DIED = Event("heddle_worker_deaths", "Worker processes that died under `heddle up` and were started again.", (), "error")
+WORKER_DIED = Event("heddle_worker_deaths", "Worker processes that died or were killed by their supervisor.", ("code",), "error")
 HANDLER_BUG = Event("heddle_handler_bugs", "Errors of handlers that no macro declared.", ("worker_type",), "error")
 UNEXPECTED = Event("heddle_unexpected_errors", "Errors of our own making; the message comes back after ack_wait.", ("role",), "error")
 

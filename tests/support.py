@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -203,6 +204,24 @@ async def eventually(look: Callable[[], Awaitable[T]], good: Callable[[T], bool]
             return seen
         assert time.monotonic() < until, f"it never came about; last seen: {seen!r}"
         await asyncio.sleep(0.02)
+
+
+def workers_under(pid: int) -> list[int]:
+    """The process ids of the workers that a supervisor has: what a test kills when it means the worker."""
+    told = subprocess.run(["ps", "-A", "-o", "pid=,ppid=,stat=,args="], capture_output=True, text=True, check=True).stdout
+    rows = [line.split(maxsplit=3) for line in told.splitlines()]
+    return [int(row[0]) for row in rows if row[1] == str(pid) and not row[2].startswith("Z") and "--child" in row[3].split()]
+
+
+async def gone(pid: int) -> None:
+    """Wait until a process has ended, even if nobody has asked how."""
+
+    async def state() -> str:
+        argv = ["ps", "-o", "stat=", "-p", str(pid)]
+        told = await asyncio.to_thread(subprocess.run, argv, capture_output=True, text=True, check=False)
+        return str(told.stdout).strip()
+
+    await eventually(state, lambda seen: not seen or seen.startswith("Z"))
 
 
 def by_id(results: Sequence[TaskResult]) -> dict[str, TaskResult]:

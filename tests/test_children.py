@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -154,3 +155,26 @@ def test_where_it_runs_and_with_what(tmp_path: Path) -> None:
     with child.process.stdout as output:
         assert output.read().decode().split() == [str(tmp_path.resolve()), "7"]
     assert children.wait(child) == 0
+
+
+def test_kill_does_not_ask() -> None:
+    child = children.start(STUBBORN, stdout=subprocess.PIPE)
+    assert child.process.stdout is not None
+    with child.process.stdout as output:
+        assert output.readline() == b"deaf\n"
+        assert (children.kill(child), children.kill(child)) == (-signal.SIGKILL, -signal.SIGKILL)
+    assert child.guard.returncode is not None
+
+
+def test_a_descriptor_that_is_passed_has_the_same_number_there() -> None:
+    reading, writing = os.pipe()
+    child = children.start([sys.executable, "-c", f"import os; os.write({writing}, b'here')"], pass_fds=[writing])
+    os.close(writing)
+    assert children.wait(child) == 0
+    assert os.read(reading, 9) == b"here"
+    os.close(reading)
+
+
+@pytest.mark.parametrize(("code", "words"), [(0, "exit 0"), (3, "exit 3"), (-9, "SIGKILL"), (-11, "SIGSEGV"), (-250, "signal 250")])
+def test_how_it_ended_in_words(code: int, words: str) -> None:
+    assert children.how_it_ended(code) == words

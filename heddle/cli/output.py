@@ -102,12 +102,17 @@ def failed(error: HeddleError, output: OutputFormat = OutputFormat.TEXT) -> type
     return fail(str(error), code, output)
 
 
-async def until_stopped() -> None:
-    """Wait for Ctrl-C or SIGTERM."""
+async def until_stopped(*, once: bool = True) -> None:
+    """Wait for Ctrl-C or SIGTERM.
+
+    Args:
+        once: whether a second one ends the process at once; a worker under supervision, which may be told by its supervisor and
+            by whoever tells all processes, takes its time.
+    """
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopped.set)
     await stopped.wait()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM) if once else ():
         loop.remove_signal_handler(number)  # a second Ctrl-C ends it at once

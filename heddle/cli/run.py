@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -19,7 +23,7 @@ from heddle.cli.options import (
     server_url,
     words,
 )
-from heddle.cli.output import run, until_stopped
+from heddle.cli.output import Exit, run, until_stopped
 from heddle.cli.roles import ground, planner_for
 from heddle.errors import SettingsError
 from heddle.macros.loading import load
@@ -29,6 +33,9 @@ from heddle.router.reading import parse_rules
 from heddle.router.reload import FROM_NATS, BucketSource, FileSource, reloading
 from heddle.router.router import routing
 from heddle.settings import load_settings
+from heddle.telemetry.observer import Observer, logger
+from heddle.worker import pulse
+from heddle.worker.supervisor import supervising
 from heddle.worker.worker import working
 
 app = typer.Typer(no_args_is_help=True, help="Run one role, for production; any number of replicas share its work.")
@@ -93,23 +100,71 @@ def worker(
     macros: Macros = None,
     types: Annotated[list[str] | None, typer.Option("--types", help="Worker types to serve. Default: all macros'.")] = None,
     tiers: Annotated[list[str] | None, typer.Option("--tiers", help="Tiers to serve. Default: every declared tier but frontier.")] = None,
-    metrics_port: MetricsPort = None,
+    processes: Annotated[int, typer.Option("--processes", min=1, max=256, help="Worker processes under this one.")] = 1,
+    metrics_port: Annotated[
+        int | None, typer.Option("--metrics-port", help="Serve Prometheus metrics on this port; further processes on those that follow.")
+    ] = None,
     metrics_host: MetricsHost = "127.0.0.1",
     log_level: LogLevel = Level.INFO,
+    child: Annotated[bool, typer.Option("--child", hidden=True)] = False,
 ) -> None:
     """Run macros."""
+    if child:
+        run(_work(server, macros, words(types), words(tiers), metrics_port, metrics_host, log_level))
+        return
 
-    async def work() -> None:
+    def command(number: int) -> list[str]:
+        port = None if metrics_port is None else metrics_port + number
+        return worker_command(macros, log_level, types=types, tiers=tiers, metrics_port=port, metrics_host=metrics_host)
+
+    async def supervise() -> int:
         settings = load_settings()
-        registry = load(macro_sources(macros))
-        for tier in words(tiers) or ():
-            if not is_name(tier):
-                raise SettingsError(f"--tiers: {tier!r} cannot be a tier's name: lower-case letters, digits, - and _, at most 63")
-        url = server_url(server)
-        async with (
-            ground(url, "worker", settings, log_level=log_level, metrics_port=metrics_port, metrics_host=metrics_host) as on,
-            working(on.client, on.streams, registry, settings, on.observer, on.replica, types=words(types), tiers=words(tiers)),
-        ):
-            await until_stopped()
+        env = {**os.environ, "NATS_URL": server_url(server)}
+        observer = Observer(logger("supervisor", log_level))
+        async with supervising(command, settings.worker, observer, env=env, processes=processes) as supervisor:
+            ends: list[asyncio.Future[Any]] = [asyncio.create_task(until_stopped()), supervisor.mistake]
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        return supervisor.mistake.result() if supervisor.mistake.done() else Exit.DONE
 
-    run(work())
+    if code := run(supervise()):
+        raise typer.Exit(code)
+
+
+def worker_command(
+    macros: Sequence[str] | None,
+    log_level: str,
+    *,
+    types: Sequence[str] | None = None,
+    tiers: Sequence[str] | None = None,
+    metrics_port: int | None = None,
+    metrics_host: str = "127.0.0.1",
+) -> list[str]:
+    """The command line of one process under a supervisor; NATS_URL in its environment names the server, so that `ps` shows no password."""
+    argv = [sys.executable, "-m", "heddle", "run", "worker", "--child", "--log-level", log_level]
+    for option, values in (("--macros", macros), ("--types", types), ("--tiers", tiers)):
+        for value in values or ():
+            argv += [option, value]
+    return argv if metrics_port is None else [*argv, "--metrics-port", str(metrics_port), "--metrics-host", metrics_host]
+
+
+async def _work(
+    server: str | None,
+    macros: list[str] | None,
+    types: list[str] | None,
+    tiers: list[str] | None,
+    metrics_port: int | None,
+    metrics_host: str,
+    log_level: str,
+) -> None:
+    """One worker process, until its supervisor ends it."""
+    stopped = asyncio.create_task(until_stopped(once=False))
+    settings = load_settings()
+    registry = load(macro_sources(macros))
+    for tier in tiers or ():
+        if not is_name(tier):
+            raise SettingsError(f"--tiers: {tier!r} cannot be a tier's name: lower-case letters, digits, - and _, at most 63")
+    url = server_url(server)
+    async with ground(url, "worker", settings, log_level=log_level, metrics_port=metrics_port, metrics_host=metrics_host) as on:
+        pulse.begin(settings.worker.ack_wait)  # before the first task is taken, which may block
+        async with working(on.client, on.streams, registry, settings, on.observer, on.replica, types=types, tiers=tiers):
+            await stopped

@@ -5,18 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from nats.aio.client import Client
 
-from heddle import children
 from heddle.broker.server import Server, embedded
 from heddle.cli.options import SERVER_FILE
 from heddle.cli.roles import Ground, ground, planner_for, read_rules
+from heddle.cli.run import worker_command
 from heddle.control.fleet import workers
 from heddle.errors import HeddleError
 from heddle.macros.loading import load
@@ -24,50 +23,10 @@ from heddle.orchestrator import Orchestrator, orchestrating
 from heddle.router.reload import FileSource, reloading
 from heddle.router.router import Router, routing
 from heddle.settings import Settings
+from heddle.worker.supervisor import Supervisor, supervising
 
 _WORKER_START = 30.0
 """Seconds that the worker may take to announce itself."""
-
-
-@dataclass(slots=True)
-class WorkerProcess:
-    """The worker in its child process; it can be killed and started again."""
-
-    url: str
-    macros: list[str]
-    root: Path
-    log_level: str
-    child: children.Child | None = field(default=None)
-
-    def start(self) -> None:
-        """Start the child; it dies with us, however we die."""
-        argv = [sys.executable, "-m", "heddle", "run", "worker", "--server", self.url, "--log-level", self.log_level]
-        for source in self.macros:
-            argv += ["--macros", source]
-        self.child = children.start(argv, env={**os.environ, "HEDDLE_FORGE__ROOT": str(self.root)})
-
-    @property
-    def alive(self) -> bool:
-        """Does it run?"""
-        return self.child is not None and self.child.process.poll() is None
-
-    async def stop(self) -> None:
-        """Let the worker finish what it holds, and end it."""
-        if self.child is not None:
-            child, self.child = self.child, None
-            await asyncio.to_thread(children.stop, child)
-
-    async def kill(self) -> None:
-        """End the worker as a power cut would."""
-        if self.child is not None:
-            child, self.child = self.child, None
-            child.process.kill()
-            await asyncio.to_thread(children.stop, child)
-
-    async def restart(self) -> None:
-        """End it in good order, then start it anew."""
-        await self.stop()
-        self.start()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +37,7 @@ class System:
     ground: Ground
     router: Router
     orchestrator: Orchestrator
-    worker: WorkerProcess
+    worker: Supervisor
 
 
 @asynccontextmanager
@@ -112,29 +71,29 @@ async def system(
     if "phrases" not in settings.planner.model_fields_set:
         settings = settings.model_copy(update={"planner": settings.planner.model_copy(update={"phrases": "fallback"})})
     with embedded(store, port=port) as server:
+        env = {**os.environ, "NATS_URL": server.url, "HEDDLE_FORGE__ROOT": str(root)}
         async with (
             planner_for(registry, settings) as planner,
             ground(server.url, "system", settings, log_level=log_level) as on,
             routing(on.client, on.streams, read, settings.router, on.observer, on.replica, audit_decisions=recorded) as router,
             reloading(router, FileSource(rules)),
             orchestrating(on.client, on.streams, planner, settings.orchestrator, on.observer, on.replica) as orchestrator,
+            supervising(lambda _: worker_command(macros, log_level), settings.worker, on.observer, env=env) as worker,
         ):
-            worker = WorkerProcess(server.url, macros, root, log_level)
-            worker.start()
-            try:
-                await _announced(on.client, worker)
-                yield System(server, on, router, orchestrator, worker)
-            finally:
-                await worker.stop()
+            await _announced(on.client, worker)
+            yield System(server, on, router, orchestrator, worker)
 
 
-async def _announced(client: Client, worker: WorkerProcess) -> None:
+async def _announced(client: Client, worker: Supervisor) -> None:
     """Wait until the worker says what it serves."""
-    async with asyncio.timeout(_WORKER_START):
-        while not await workers(client):  # the bucket is what others look at
-            if not worker.alive:
-                raise HeddleError("the worker process ended at its start; its message stands above")
-            await asyncio.sleep(0.02)
+    try:
+        async with asyncio.timeout(_WORKER_START):
+            while not await workers(client):  # the bucket is what others look at
+                if worker.mistake.done():
+                    raise HeddleError("the worker process ended at its start; its message stands above")
+                await asyncio.sleep(0.02)
+    except TimeoutError:
+        raise HeddleError(f"the worker did not announce itself within {_WORKER_START:g} s; the log above may say why") from None
 
 
 def write_server_file(server: Server, folder: Path) -> Path:

@@ -13,7 +13,6 @@ from rich.markup import escape
 from watchfiles import awatch
 
 from heddle import events
-from heddle.broker.periodic import every
 from heddle.cli.options import Level, LogLevel, Macros, RulesFile, macro_sources, rules_path
 from heddle.cli.output import Exit, aside, console, fail, run, until_stopped
 from heddle.cli.roles import missing_rules
@@ -52,8 +51,7 @@ def up(
             watcher = asyncio.create_task(_watch(running, path, sources))
             try:
                 _greet(running, path)
-                async with every(1.0, lambda: _mind_worker(running)):
-                    await _until_over(running)
+                await _until_over(running)
                 aside().print("stopping …")
             finally:
                 file.unlink(missing_ok=True)
@@ -75,15 +73,6 @@ def _greet(running: System, rules: Path) -> None:
     out.print(
         f"\nin another terminal:\n  heddle goal {escape(shlex.quote(example))}\n  heddle status\n  heddle dead list\n\nCtrl-C stops it."
     )
-
-
-async def _mind_worker(running: System) -> None:
-    """Start the worker again if it died; the tasks that it held come back by themselves."""
-    if running.worker.child is not None and not running.worker.alive:
-        running.ground.observer.see(
-            events.WORKER_DIED, "the worker process died; starting another", code=running.worker.child.process.returncode
-        )
-        await running.worker.restart()
 
 
 async def _until_over(running: System) -> None:
@@ -128,4 +117,4 @@ async def _reload_macros(running: System, macros: list[str], rules: Path) -> Non
     running.ground.observer.see(events.MACROS_LOADED, "macros were read again", macros=sorted(registry.macros))
     for line in missing_rules(uncovered(running.router.rules, registry.macros), rules):
         aside().print(f"[yellow]missing:[/] {escape(line)}")
-    await running.worker.restart()
+    running.worker.restart()

@@ -139,7 +139,8 @@ def leaves(command: Any, path: tuple[str, ...] = ("heddle",)) -> Iterator[tuple[
     """Every command and its options, from the command line itself."""
     subcommands = getattr(command, "commands", None)
     if subcommands is None:
-        named = (name for parameter in command.params if parameter.param_type_name == "option" for name in parameter.opts)
+        options = (option for option in command.params if option.param_type_name == "option" and not option.hidden)
+        named = (name for option in options for name in option.opts)
         yield " ".join(path), sorted(set(named) - {"--help", "-h"})
         return
     for name, subcommand in subcommands.items():
