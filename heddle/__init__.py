@@ -4,6 +4,7 @@ from heddle.errors import HeddleError
 from heddle.macros.failures import breaker, fallback, reject, retry
 from heddle.macros.macro import Run, macro, provides
 from heddle.macros.schema import person_only
+from heddle.macros.upgrades import upgrade
 from heddle.settings import Settings
 
-__all__ = ["HeddleError", "Run", "Settings", "breaker", "fallback", "macro", "person_only", "provides", "reject", "retry"]
+__all__ = ["HeddleError", "Run", "Settings", "breaker", "fallback", "macro", "person_only", "provides", "reject", "retry", "upgrade"]

@@ -16,29 +16,60 @@ from pathlib import Path
 from types import CodeType, MappingProxyType, ModuleType
 from typing import Any
 
-from heddle.errors import DefinitionError
+from pydantic import BaseModel
+
+from heddle.errors import Code, DefinitionError, MacroFailure
 from heddle.macros.failures import described
 from heddle.macros.macro import Macro, Provider
+from heddle.macros.upgrades import AnyUpgrade, Steps, Upgrade, Upgrades, collect_upgrades, route_of, upgraded
+from heddle.macros.versioned import Versioned
 from heddle.settings import Settings
 
 AnyMacro = Macro[..., Any]
 
 
 @dataclass(frozen=True)
-class Registry:
-    """The macros at hand, by name and version, and the providers of their tools, by type."""
+class Registry(Versioned[AnyMacro]):
+    """The macros at hand, by name and version, the providers of their tools, by type, and the upgrades of old inputs.
 
-    macros: Mapping[str, Mapping[int, AnyMacro]]
+    Attributes:
+        upgrades: by macro and by the version that they begin with.
+    """
+
     providers: Mapping[Any, Provider]
+    upgrades: Upgrades = MappingProxyType({})
 
-    def newest(self) -> list[AnyMacro]:
-        """The newest version of every macro, by name."""
-        return [versions[max(versions)] for _, versions in sorted(self.macros.items())]
+    def readable(self, name: str) -> list[int]:
+        """The versions of a macro whose tasks can be run, oldest first: those with a handler, and those that can be upgraded to one."""
+        return sorted({*self.macros.get(name, ()), *self.upgrades.get(name, ())})
 
-    def find(self, name: str, version: int | None = None) -> AnyMacro | None:
-        """The macro of that name, of that version or the newest; None if there is none."""
-        versions = self.macros.get(name, {})
-        return versions.get(max(versions, default=0) if version is None else version)
+    def route(self, name: str, version: int | None = None) -> tuple[AnyMacro, Steps] | None:
+        """The macro that runs a task of this version, the newest unless one is named, and the upgrades of its payload, in order.
+
+        A version that has a handler runs it. Another is upgraded to the next version that has one. None if it cannot be read.
+        """
+        macros = self.macros.get(name, {})
+        return route_of(max(macros, default=0) if version is None else version, macros, self.upgrades.get(name, {}))
+
+    def read(self, name: str, version: int | None, payload: bytes) -> tuple[AnyMacro, BaseModel]:
+        """The macro that runs a task, and its input, upgraded if need be.
+
+        Args:
+            name: the worker type.
+            version: the `macro_version` of the task; None for the newest.
+            payload: a JSON object.
+
+        Raises:
+            MacroFailure: `unknown_version` if there is no such version, `invalid_payload` if the payload does not fit the version
+                that it says it is, or an upgrade fails on it.
+        """
+        route = self.route(name, version)
+        if route is None:
+            known = ", ".join(map(str, self.readable(name))) or "no version of it"
+            asked = name if version is None else f"{name} version {version}"
+            raise MacroFailure(Code.UNKNOWN_VERSION, f"{asked}: this worker reads {known}")
+        macro, steps = route
+        return macro, upgraded(payload, steps) if steps else macro.read_json(payload)
 
 
 def load(sources: Sequence[str]) -> Registry:
@@ -58,12 +89,16 @@ def collect(items: Iterator[Any]) -> Registry:
     """A registry of the macros and providers among some values; the same one met twice counts once.
 
     Raises:
-        DefinitionError: two macros share a name and version, two providers a type, or a tool has no provider.
+        DefinitionError: two macros share a name and version, two providers a type, a tool has no provider, or upgrades do not
+            lead from version to version.
     """
     macros: dict[str, dict[int, AnyMacro]] = {}
     providers: dict[Any, Provider] = {}
+    upgrades: list[AnyUpgrade] = []
     for item in items:
         match item:
+            case Upgrade():
+                upgrades.append(item)
             case Macro():
                 known = macros.setdefault(item.name, {}).setdefault(item.version, item)
                 if known is not item:
@@ -79,7 +114,7 @@ def collect(items: Iterator[Any]) -> Registry:
                         f"{macro.where}: {macro.name} needs a {_type_name(tool)} as {parameter!r}, and nothing provides one: "
                         f"write `@provides async def {parameter}() -> AsyncIterator[{_type_name(tool)}]` in a file beside it"
                     )
-    return Registry(MappingProxyType(macros), MappingProxyType(providers))
+    return Registry(MappingProxyType(macros), MappingProxyType(providers), MappingProxyType(collect_upgrades(upgrades, macros)))
 
 
 def _type_name(tool: Any) -> str:
