@@ -48,6 +48,7 @@ def start(
     cwd: Path | str | None = None,
     stdout: Output = None,
     stderr: Output = None,
+    pass_fds: Sequence[int] = (),
 ) -> Child:
     """Start a guarded child; it reads nothing.
 
@@ -57,6 +58,7 @@ def start(
         cwd: where it runs; None is where we are.
         stdout: where its output goes.
         stderr: where its errors go.
+        pass_fds: our open files that it gets under the same numbers.
 
     Raises:
         OSError: the program cannot be started.
@@ -70,7 +72,16 @@ def start(
         process_group=0,
     )
     try:
-        process = subprocess.Popen(argv, env=env, cwd=cwd, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, process_group=guard.pid)
+        process = subprocess.Popen(
+            argv,
+            env=env,
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=stderr,
+            process_group=guard.pid,
+            pass_fds=pass_fds,
+        )
     except BaseException:
         _dismiss(guard)
         raise

@@ -54,6 +54,7 @@ FOREIGN_LISTENER = Event("heddle_foreign_listeners", "Other clients found subscr
 MACROS_LOADED = Event("heddle_macros_loaded", "Registries taken into use.", (), "info")
 MACROS_REFUSED = Event("heddle_macros_refused", "Registries that could not be loaded; the good one stays in use.", (), "error")
 PROGRESS = Event("heddle_progress_reports", "Progress that handlers reported.", ("worker_type",), "debug")
+MACRO_CALLED = Event("heddle_macro_calls", "Calls of a macro by another that ended.", ("worker_type",), "debug")
 WORKER_DIED = Event("heddle_worker_deaths", "Worker processes that died under `heddle up` and were started again.", (), "error")
 HANDLER_BUG = Event("heddle_handler_bugs", "Errors of handlers that no macro declared.", ("worker_type",), "error")
 UNEXPECTED = Event("heddle_unexpected_errors", "Errors of our own making; the message comes back after ack_wait.", ("role",), "error")

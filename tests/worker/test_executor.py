@@ -14,7 +14,7 @@ from heddle import Run, Settings, macro, provides, reject, retry
 from heddle.errors import Code, DefinitionError, MacroFailure, TryAgain
 from heddle.macros.failures import Failure
 from heddle.macros.loading import AnyMacro, Registry
-from heddle.macros.macro import Provider
+from heddle.macros.tools import Provider
 from heddle.worker.executor import Tools, execute, tools_of
 
 
