@@ -7,7 +7,7 @@ import typing
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Literal, Protocol, overload
+from typing import Any, Final, Literal, Protocol, overload
 
 from heddle.errors import DefinitionError
 from heddle.macros.macro import Where, hints_of, where_of
@@ -99,15 +99,17 @@ def tool_name(tool: Any) -> str:
     return getattr(tool, "__name__", repr(tool))
 
 
-MODEL_PACKAGE = "heddle.llm"
-"""Whatever comes from here calls a model."""
+MODEL_PACKAGES: Final = ("heddle.llm", "ollama")
+"""Whatever comes from these calls a model."""
 
 
 def is_model(kind: Any) -> bool:
-    """Whether a type is a model, or holds one: it, a base class of it or a type argument of it comes from heddle.llm."""
+    """Whether a type is a model, or holds one: it, a base class of it or a type argument of it comes from a package that calls models."""
     bases = kind.__mro__ if isinstance(kind, type) else (kind,)
     modules = (getattr(base, "__module__", "") for base in bases)
-    return any(f"{module}.".startswith(f"{MODEL_PACKAGE}.") for module in modules) or any(map(is_model, typing.get_args(kind)))
+    return any(f"{module}.".startswith(f"{package}.") for module in modules for package in MODEL_PACKAGES) or any(
+        map(is_model, typing.get_args(kind))
+    )
 
 
 def needed(tools: Iterator[Any], providers: Mapping[Any, Provider]) -> dict[Any, None]:

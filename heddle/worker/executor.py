@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, cast
@@ -84,13 +84,13 @@ async def execute(
             async with deadline:
                 output = await macro.handler(request, **keywords)
         else:
-            output = await _output(macro, request, tools, run, deadline, on_call)
+            output = await _output(macro, request, tools, run, on_call)
     except BaseException as error:  # a handler may raise anything, and its neighbours must not notice
         if isinstance(error, asyncio.CancelledError) and _is_cancelled():
             raise
         if isinstance(error, Died):
             raise MacroFailure(Code.CRASHED, str(error)) from None
-        late = isinstance(error, TimeoutError) and deadline.expired()
+        late = isinstance(error, _Late) or (isinstance(error, TimeoutError) and deadline.expired())
         if late:
             error = TimeoutError(f"not finished after {macro.timeout:g} s")
         elif not any(isinstance(error, declared) for declared in macro.fails):
@@ -105,7 +105,23 @@ async def execute(
     return macro.write(output)
 
 
-async def _output(macro: AnyMacro, request: BaseModel, tools: Tools, run: Run, deadline: asyncio.Timeout, on_call: OnCall) -> Any:
+class _Late(TimeoutError):
+    """A run's own deadline has passed."""
+
+
+@asynccontextmanager
+async def _within(timeout: float) -> AsyncIterator[None]:
+    """The time that a run may take, from here on."""
+    try:
+        async with asyncio.timeout(timeout) as deadline:
+            yield
+    except TimeoutError:
+        if deadline.expired():
+            raise _Late from None
+        raise
+
+
+async def _output(macro: AnyMacro, request: BaseModel, tools: Tools, run: Run, on_call: OnCall) -> Any:
     """What a handler returns that needs more than a call in the loop; its errors pass as they are.
 
     The time until a thread or process is free is not the run's; nor is the clean-up, which has a limit of its own.
@@ -114,7 +130,7 @@ async def _output(macro: AnyMacro, request: BaseModel, tools: Tools, run: Run, d
         if macro.pool == "process":
             pool: Processes = tools[Processes] if Processes in tools else await stack.enter_async_context(processes(1))
             seat = await stack.enter_async_context(pool.seat(macro))
-            async with deadline:
+            async with _within(macro.timeout):
                 return macro.output.validate_json(await seat(macro.input.__pydantic_serializer__.to_json(request)), **AS_WRITTEN)
         call: Callable[[Callable[[], Any]], Awaitable[Any]] = _in_loop
         if macro.pool == "thread":
@@ -122,8 +138,8 @@ async def _output(macro: AnyMacro, request: BaseModel, tools: Tools, run: Run, d
             asked = time.time()
             call = await stack.enter_async_context(threads.seat())
             run = replace(run, report=_from_a_thread(run.report), deadline=run.deadline + time.time() - asked)
-        async with deadline:
-            made = await run_tools(macro, tools, run, stack)
+        async with _within(macro.timeout):
+            made = await run_tools(macro.tools.values(), tools, run, stack)
             keywords = {name: made[kind] for name, kind in macro.tools.items()}
             if macro.run_parameter is not None:
                 keywords[macro.run_parameter] = run
@@ -152,14 +168,13 @@ def _calls(caller: AnyMacro, tools: Tools, run: Run, on_call: OnCall) -> Calls:
             )
         task_id, started, told = f"{run.task_id}/{next(numbers)}", time.perf_counter(), None
         child = replace(run, task_id=task_id, deadline=min(run.deadline, time.time() + macro.timeout))
-        deadline = asyncio.timeout(macro.timeout)  # the caller's own is around it
         try:
-            output = await _output(macro, _input(macro, given), tools, child, deadline, on_call)
+            output = await _output(macro, _input(macro, given), tools, child, on_call)  # the caller's own deadline is around it
             macro.write(output)
+        except _Late:
+            told = f"not finished after {macro.timeout:g} s"
+            raise TimeoutError(f"{macro.name}: {told}") from None
         except BaseException as error:
-            if isinstance(error, TimeoutError) and deadline.expired():
-                told = f"not finished after {macro.timeout:g} s"
-                raise TimeoutError(f"{macro.name}: {told}") from None
             told = described(error)
             raise
         finally:

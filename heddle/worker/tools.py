@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -99,11 +99,11 @@ class _Making:
         return self.made[tool]
 
 
-async def run_tools(macro: AnyMacro, tools: Tools, run: Run, stack: AsyncExitStack) -> Tools:
-    """A macro's tools for one run, those that are made for each run among them; the stack cleans these up.
+async def run_tools(kinds: Iterable[Any], tools: Tools, run: Run, stack: AsyncExitStack) -> Tools:
+    """Tools for one run, those that are made for each run among them; the stack cleans these up.
 
     Args:
-        macro: whose.
+        kinds: which.
         tools: the worker's.
         run: the run, for providers that ask for it.
         stack: is closed when the run is over.
@@ -119,7 +119,7 @@ async def run_tools(macro: AnyMacro, tools: Tools, run: Run, stack: AsyncExitSta
             made[tool] = found
         return made[tool]
 
-    return {tool: await get(tool) for tool in macro.tools.values()}
+    return {tool: await get(tool) for tool in kinds}
 
 
 async def _enter(provider: Provider, needs: Mapping[str, Any], stack: AsyncExitStack, models: bool) -> Any:

@@ -232,6 +232,19 @@ async def test_a_handler_that_has_not_finished_by_its_deadline_is_timed_out() ->
     assert (failed.code, str(failed)) == (Code.TIMED_OUT, "not finished after 0.01 s")
 
 
+async def test_a_deadline_is_tried_again_only_if_timeout_error_itself_is_declared() -> None:
+    with pytest.raises(TryAgain, match=r"TimeoutError: not finished after 0\.01 s") as caught:
+        await run(made(never, {TimeoutError: retry(backoff=2.0)}, timeout=0.01))
+    assert caught.value.delay >= 2.0
+    assert (await failure(made(never, {OSError: retry(), Exception: retry()}, timeout=0.01))).code is Code.TIMED_OUT
+
+
+@pytest.mark.parametrize("declared", [reject, retry(times=1)])
+async def test_a_deadline_that_is_declared_and_not_tried_again_is_timed_out_all_the_same(declared: Failure) -> None:
+    failed = await failure(made(never, {TimeoutError: declared}, timeout=0.01), attempt=2)
+    assert failed.code is Code.TIMED_OUT
+
+
 async def test_a_deadline_is_no_bug() -> None:
     bugs: list[BaseException] = []
     await failure(made(never, timeout=0.01), bugs=bugs)
