@@ -57,6 +57,7 @@ MACRO_WITHHELD = Event(
     "heddle_macros_withheld", "Macros that a worker does not serve because a fixture of theirs does not hold.", ("worker_type",), "error"
 )
 PROGRESS = Event("heddle_progress_reports", "Progress that handlers reported.", ("worker_type",), "debug")
+MACRO_CALLED = Event("heddle_macro_calls", "Calls of a macro by another that ended.", ("worker_type",), "debug")
 WORKER_DIED = Event("heddle_worker_deaths", "Worker processes that died or were killed by their supervisor.", ("code",), "error")
 TASKS_HANDED_BACK = Event(
     "heddle_tasks_handed_back", "Tasks of a version that this worker cannot serve, left to others.", ("worker_type",), "info"

@@ -9,7 +9,7 @@ import sys
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
@@ -18,7 +18,8 @@ from typing import Any
 
 from heddle.errors import DefinitionError
 from heddle.macros.failures import described
-from heddle.macros.macro import Macro, Provider
+from heddle.macros.macro import Macro, with_called
+from heddle.macros.tools import Provider, check_lifetimes, tool_name
 from heddle.settings import Settings
 
 AnyMacro = Macro[..., Any]
@@ -26,10 +27,14 @@ AnyMacro = Macro[..., Any]
 
 @dataclass(frozen=True)
 class Registry:
-    """The macros at hand, by name and version, and the providers of their tools, by type."""
+    """The macros at hand, by name and version, and the providers of their tools, by type.
+
+    `sources` is where they were loaded from, so that another process can load them too; empty if they were not.
+    """
 
     macros: Mapping[str, Mapping[int, AnyMacro]]
     providers: Mapping[Any, Provider]
+    sources: tuple[str, ...] = ()
 
     def newest(self) -> list[AnyMacro]:
         """The newest version of every macro, by name."""
@@ -51,39 +56,39 @@ def load(sources: Sequence[str]) -> Registry:
         DefinitionError: a source does not exist or cannot be imported, a folder has the name of a package that is imported
             already, or two macros share a name and version.
     """
-    return collect(item for module in _modules(sources) for item in list(vars(module).values()))
+    found = collect(item for module in _modules(sources) for item in list(vars(module).values()))
+    return replace(found, sources=tuple(sources))
 
 
 def collect(items: Iterator[Any]) -> Registry:
-    """A registry of the macros and providers among some values; the same one met twice counts once.
+    """A registry of the macros and providers among some values, and of all macros that those call; what is met twice counts once.
 
     Raises:
-        DefinitionError: two macros share a name and version, two providers a type, or a tool has no provider.
+        DefinitionError: two macros share a name and version, two providers a type, a tool has no provider, or a tool needs one
+            that does not live as long.
     """
     macros: dict[str, dict[int, AnyMacro]] = {}
     providers: dict[Any, Provider] = {}
     for item in items:
         match item:
             case Macro():
-                known = macros.setdefault(item.name, {}).setdefault(item.version, item)
-                if known is not item:
-                    raise DefinitionError(f"two macros are called {item.name!r} version {item.version}: {known.where} and {item.where}")
+                for one in with_called([item]):
+                    known = macros.setdefault(one.name, {}).setdefault(one.version, one)
+                    if known is not one:
+                        raise DefinitionError(f"two macros are called {one.name!r} version {one.version}: {known.where} and {one.where}")
             case Provider():
                 if providers.setdefault(item.tool, item) is not item:
-                    raise DefinitionError(f"two providers make a {_type_name(item.tool)}: {providers[item.tool].where} and {item.where}")
+                    raise DefinitionError(f"two providers make a {tool_name(item.tool)}: {providers[item.tool].where} and {item.where}")
     for versions in macros.values():
         for macro in versions.values():
             for parameter, tool in macro.tools.items():
                 if tool not in providers and tool is not Settings:  # the settings are there without asking
                     raise DefinitionError(
-                        f"{macro.where}: {macro.name} needs a {_type_name(tool)} as {parameter!r}, and nothing provides one: "
-                        f"write `@provides async def {parameter}() -> AsyncIterator[{_type_name(tool)}]` in a file beside it"
+                        f"{macro.where}: {macro.name} needs a {tool_name(tool)} as {parameter!r}, and nothing provides one: "
+                        f"write `@provides async def {parameter}() -> AsyncIterator[{tool_name(tool)}]` in a file beside it"
                     )
+    check_lifetimes(providers)
     return Registry(MappingProxyType(macros), MappingProxyType(providers))
-
-
-def _type_name(tool: Any) -> str:
-    return getattr(tool, "__name__", repr(tool))
 
 
 def _modules(sources: Sequence[str]) -> Iterator[ModuleType]:
