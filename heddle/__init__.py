@@ -2,9 +2,23 @@
 
 from heddle.errors import HeddleError
 from heddle.macros.failures import breaker, fallback, reject, retry
-from heddle.macros.macro import Run, macro, provides
+from heddle.macros.macro import Calls, Run, macro
 from heddle.macros.schema import person_only
+from heddle.macros.tools import provides
 from heddle.macros.upgrades import upgrade
 from heddle.settings import Settings
 
-__all__ = ["HeddleError", "Run", "Settings", "breaker", "fallback", "macro", "person_only", "provides", "reject", "retry", "upgrade"]
+__all__ = [
+    "Calls",
+    "HeddleError",
+    "Run",
+    "Settings",
+    "breaker",
+    "fallback",
+    "macro",
+    "person_only",
+    "provides",
+    "reject",
+    "retry",
+    "upgrade",
+]

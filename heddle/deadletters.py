@@ -196,7 +196,7 @@ class Letter:
     whole: bytes | None
 
 
-def letter_of(outcome: TaskResult, original: bytes) -> Letter | None:
+def letter_of(outcome: TaskResult, original: bytes, traceback: str | None = None) -> Letter | None:
     """The letter that a failed outcome implies; None for an outcome that implies none."""
     told = outcome.metadata.get("dead_letter")
     if outcome.status != "failed" or not isinstance(told, dict):
@@ -223,6 +223,7 @@ def letter_of(outcome: TaskResult, original: bytes) -> Letter | None:
         truncated=whole is not None,
         size=len(original),
         sha256=hashlib.sha256(original).hexdigest(),
+        traceback=traceback,
     )
     head = letter.model_dump_json(exclude={"original_task"}, exclude_none=True).encode()
     body = head[:-1] + b',"original_task":' + carried + b"}"
@@ -266,10 +267,11 @@ def _short(detail: str) -> str:
     return clean if len(clean) <= _DETAIL else f"{clean[:_DETAIL]} …"
 
 
-async def end(client: Client, outbox: Outbox, observer: Observer, ending: Ending, original: bytes) -> None:
+async def end(client: Client, outbox: Outbox, observer: Observer, ending: Ending, original: bytes, traceback: str | None = None) -> None:
     """End a task or goal: its failed outcome, then its dead letter. When this returns the source may be acked.
 
-    An outcome that stands already is never changed: whatever it implies is made sure of instead.
+    An outcome that stands already is never changed: whatever it implies is made sure of instead. A traceback stands in the letter
+    alone, and only in one that whoever saw the error writes: whoever makes the letter again does not know it.
 
     Raises:
         OutcomesFull: there is no room; the source must not be acked.
@@ -279,12 +281,14 @@ async def end(client: Client, outbox: Outbox, observer: Observer, ending: Ending
     if ending.subject is not None:
         result = decode(TaskResult, await first_outcome(client, outbox, ending.subject, result.encode()))
     assert isinstance(result, TaskResult)  # noqa: S101  # for the type checker: both branches make one
-    await make_sure_of_letter(outbox, observer, result, original)
+    await make_sure_of_letter(outbox, observer, result, original, traceback)
 
 
-async def make_sure_of_letter(outbox: Outbox, observer: Observer, outcome: TaskResult, original: bytes) -> None:
+async def make_sure_of_letter(
+    outbox: Outbox, observer: Observer, outcome: TaskResult, original: bytes, traceback: str | None = None
+) -> None:
     """Write the dead letter that an outcome implies, if it implies one; writing it again changes nothing."""
-    letter = letter_of(outcome, original)
+    letter = letter_of(outcome, original, traceback)
     if letter is None:
         return
     if letter.whole is not None:

@@ -175,7 +175,7 @@ CODES: dict[Code, Meaning] = {
         "Raise the macro's `timeout`, give it less to do, or look at what it waits for; then replay the letter.",
     ),
     Code.CRASHED: Meaning(
-        "The task took its worker process down three times while running alone.",
+        "The task took its process down: one of the process pool, or three times the one that it had to itself.",
         "Reproduce it with the payload of this letter, correct the macro, deploy it, and replay the letter.",
     ),
     Code.CANCELLED: Meaning("Somebody cancelled the task or its goal.", "Nothing to do; replay the letter if it was a mistake."),

@@ -57,7 +57,22 @@ MACRO_WITHHELD = Event(
     "heddle_macros_withheld", "Macros that a worker does not serve because a fixture of theirs does not hold.", ("worker_type",), "error"
 )
 PROGRESS = Event("heddle_progress_reports", "Progress that handlers reported.", ("worker_type",), "debug")
+MACRO_CALLED = Event("heddle_macro_calls", "Calls of a macro by another that ended.", ("worker_type",), "debug")
 WORKER_DIED = Event("heddle_worker_deaths", "Worker processes that died or were killed by their supervisor.", ("code",), "error")
+TASKS_HANDED_BACK = Event(
+    "heddle_tasks_handed_back", "Tasks of a version that this worker cannot serve, left to others.", ("worker_type",), "info"
+)
+TASKS_FELL_BACK = Event("heddle_tasks_fell_back", "Tasks handed over to the frontier tier.", ("worker_type",), "warning")
+TASKS_DEPRECATED = Event("heddle_tasks_deprecated", "Tasks served by a deprecated version.", ("worker_type", "version"))
+DEPRECATED_IN_USE = Event("heddle_deprecated_versions", "Deprecated versions that tasks still ask for.", ("worker_type",), "warning")
+CIRCUITS_OPENED = Event("heddle_circuits_opened", "Circuit breakers that opened.", ("circuit",), "warning")
+TASKS_OVERDUE = Event(
+    "heddle_tasks_overdue", "Handlers that went on after their cancellation, and were left to themselves.", ("worker_type",), "error"
+)
+TASKS_ALONE = Event(
+    "heddle_tasks_alone", "Runs of tasks in a process of their own, from the third delivery on.", ("worker_type",), "warning"
+)
+TASKS_DIED = Event("heddle_tasks_died", "Runs that took down the process that they had to themselves.", ("worker_type",), "error")
 HANDLER_BUG = Event("heddle_handler_bugs", "Errors of handlers that no macro declared.", ("worker_type",), "error")
 UNEXPECTED = Event("heddle_unexpected_errors", "Errors of our own making; the message comes back after ack_wait.", ("role",), "error")
 

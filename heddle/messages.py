@@ -159,6 +159,7 @@ class DeadLetter(Message):
     truncated: bool = False
     size: int | None = None
     sha256: str | None = None
+    traceback: str | None = None
 
 
 M = TypeVar("M", bound=Message)

@@ -54,7 +54,13 @@ class WorkerSettings(Section):
 
     slots: int = Field(1024, ge=1, le=16384, description="Tasks taken at the same time, over all types and tiers.")
     ack_wait: float = Field(5.0, gt=0.2, description="Seconds without a heartbeat until a task goes to another worker.")
+    threads: int = Field(32, ge=1, le=1024, description="Handlers that are no coroutine functions running at the same time, in threads.")
     grace: float = Field(20.0, ge=0, description="Seconds that running tasks get to finish at shutdown.")
+    version_wait: float = Field(
+        300.0,
+        ge=0,
+        description="Seconds that a task of a version that no live worker has announced waits until it ends as unknown_version.",
+    )
 
 
 class StreamSettings(Section):

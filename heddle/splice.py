@@ -7,7 +7,6 @@ import json
 import re
 
 from heddle.envelope import Routable
-from heddle.messages import TaskMessage
 
 _BACKSLASH = ord("\\")
 """A single byte is looked for faster than a word; where there is an escape, a key may be hidden in it."""
@@ -35,9 +34,9 @@ def with_task_id(body: bytes, task: Routable, task_id: str) -> bytes:
     return body if task.task_id is not None else _with(body, "task_id", task_id)
 
 
-def with_attempt(body: bytes, task: TaskMessage, attempt: int) -> bytes:
-    """The task's bytes with this number of its attempt in them."""
-    return _changed(body, "attempt", attempt, _ATTEMPT) if "attempt" in task.model_fields_set else _with(body, "attempt", attempt)
+def with_attempt(body: bytes, attempt: int) -> bytes:
+    """The task's bytes with this number of its attempt in them; of a task that was tried again the number stands there already."""
+    return _changed(body, "attempt", attempt, _ATTEMPT) if attempt > 2 else _with(body, "attempt", attempt)
 
 
 def _changed(body: bytes, key: str, value: str | int, pattern: re.Pattern[bytes]) -> bytes:

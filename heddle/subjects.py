@@ -26,10 +26,17 @@ CLAIMS: Final = "HEDDLE_CLAIMS"
 GOAL_RECORDS: Final = "HEDDLE_GOAL_RECORDS"
 CANCEL: Final = "HEDDLE_CANCEL"
 RULES: Final = "HEDDLE_RULES"
+CRASHES: Final = "HEDDLE_CRASHES"
 META: Final = "HEDDLE_META"
 WORKERS: Final = "HEDDLE_WORKERS"
 TIERS_KEY: Final = "tiers"
 """Where HEDDLE_META holds the names of the declared tiers, separated by blanks."""
+FALLBACK_KEY: Final = "fallback"
+"""Where HEDDLE_META says whether the rules have a worker type that tasks can fall back on: its name, or nothing."""
+NOVEL: Final = "novel"
+"""The worker type that tasks fall back on."""
+FRONTIER: Final = "frontier"
+"""The tier of models with tools; no worker serves it unless it is told to."""
 
 RULES_KEY: Final = "rules"
 """Where HEDDLE_RULES holds the rules that `--rules nats` replicas follow; its history is theirs."""
@@ -112,6 +119,21 @@ def task_outcome(task_id: str, parent_task_id: str | None, generation: int) -> s
 def goal_outcome(goal_id: str, generation: int) -> str:
     """The one place of a goal's outcome."""
     return f"heddle.outcomes.goal.{goal_id}.final.{generation}"
+
+
+def cancelled_task(task_hash: str, generation: int) -> str:
+    """Under which key HEDDLE_CANCEL holds that a task was cancelled."""
+    return f"task.{task_hash}.{generation}"
+
+
+def cancelled_goal(goal_id: str, generation: int) -> str:
+    """Under which key HEDDLE_CANCEL holds that a goal was cancelled."""
+    return f"goal.{goal_id}.{generation}"
+
+
+def crashes(task_id: str, generation: int) -> str:
+    """Under which key HEDDLE_CRASHES counts the processes that a task took down while it ran alone."""
+    return f"{task_hash(task_id)}.{generation}"
 
 
 class TaskOutcomeParts(NamedTuple):

@@ -27,7 +27,8 @@ from heddle.router.reading import parse_rules
 from heddle.router.router import Router, routing
 from heddle.settings import OrchestratorSettings, RouterSettings, Settings, StreamSettings, WorkerSettings
 from heddle.telemetry.observer import Observer
-from heddle.worker.worker import Worker, working
+from heddle.worker.serving import working
+from heddle.worker.worker import Worker
 
 T = TypeVar("T")
 

@@ -106,6 +106,7 @@ def stream_configs(settings: StreamSettings) -> list[Config]:
         _bucket(subjects.CLAIMS, max_age=30 * _SECOND),
         _bucket(subjects.GOAL_RECORDS, max_age=7 * _DAY),
         _bucket(subjects.CANCEL, max_age=_DAY),
+        _bucket(subjects.CRASHES, max_age=_DAY),
         _bucket(subjects.RULES, history=64),
         _bucket(subjects.META),
         _bucket(subjects.WORKERS, max_age=10 * _SECOND),

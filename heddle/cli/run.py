@@ -34,9 +34,8 @@ from heddle.router.reload import FROM_NATS, BucketSource, FileSource, reloading
 from heddle.router.router import routing
 from heddle.settings import load_settings
 from heddle.telemetry.observer import Observer, logger
-from heddle.worker import pulse
+from heddle.worker.serving import working
 from heddle.worker.supervisor import supervising
-from heddle.worker.worker import working
 
 app = typer.Typer(no_args_is_help=True, help="Run one role, for production; any number of replicas share its work.")
 
@@ -164,7 +163,8 @@ async def _work(
         if not is_name(tier):
             raise SettingsError(f"--tiers: {tier!r} cannot be a tier's name: lower-case letters, digits, - and _, at most 63")
     url = server_url(server)
-    async with ground(url, "worker", settings, log_level=log_level, metrics_port=metrics_port, metrics_host=metrics_host) as on:
-        pulse.begin(settings.worker.ack_wait)  # before the first task is taken, which may block
-        async with working(on.client, on.streams, registry, settings, on.observer, on.replica, types=types, tiers=tiers):
-            await stopped
+    async with (
+        ground(url, "worker", settings, log_level=log_level, metrics_port=metrics_port, metrics_host=metrics_host) as on,
+        working(on.client, on.streams, registry, settings, on.observer, on.replica, types=types, tiers=tiers),
+    ):
+        await stopped

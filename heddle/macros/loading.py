@@ -9,19 +9,18 @@ import sys
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
 from types import CodeType, MappingProxyType, ModuleType
 from typing import Any
 
-from pydantic import BaseModel
-
-from heddle.errors import Code, DefinitionError, MacroFailure
+from heddle.errors import DefinitionError
 from heddle.macros.failures import described
-from heddle.macros.macro import Macro, Provider
-from heddle.macros.upgrades import AnyUpgrade, Steps, Upgrade, Upgrades, collect_upgrades, route_of, upgraded
+from heddle.macros.macro import Macro, with_called
+from heddle.macros.tools import Provider, check_lifetimes, tool_name
+from heddle.macros.upgrades import AnyUpgrade, Route, Upgrade, Upgrades, collect_upgrades, route_of
 from heddle.macros.versioned import Versioned
 from heddle.settings import Settings
 
@@ -33,43 +32,25 @@ class Registry(Versioned[AnyMacro]):
     """The macros at hand, by name and version, the providers of their tools, by type, and the upgrades of old inputs.
 
     Attributes:
+        sources: where they were loaded from, so that another process can load them too; empty if they were not.
         upgrades: by macro and by the version that they begin with.
     """
 
     providers: Mapping[Any, Provider]
+    sources: tuple[str, ...] = ()
     upgrades: Upgrades = MappingProxyType({})
 
     def readable(self, name: str) -> list[int]:
         """The versions of a macro whose tasks can be run, oldest first: those with a handler, and those that can be upgraded to one."""
         return sorted({*self.macros.get(name, ()), *self.upgrades.get(name, ())})
 
-    def route(self, name: str, version: int | None = None) -> tuple[AnyMacro, Steps] | None:
-        """The macro that runs a task of this version, the newest unless one is named, and the upgrades of its payload, in order.
+    def route(self, name: str, version: int | None = None) -> Route | None:
+        """How a task of this version is run, of the newest unless one is named; None if it cannot be read here.
 
-        A version that has a handler runs it. Another is upgraded to the next version that has one. None if it cannot be read.
+        A version that has a handler runs it. Another is upgraded to the next version that has one.
         """
         macros = self.macros.get(name, {})
         return route_of(max(macros, default=0) if version is None else version, macros, self.upgrades.get(name, {}))
-
-    def read(self, name: str, version: int | None, payload: bytes) -> tuple[AnyMacro, BaseModel]:
-        """The macro that runs a task, and its input, upgraded if need be.
-
-        Args:
-            name: the worker type.
-            version: the `macro_version` of the task; None for the newest.
-            payload: a JSON object.
-
-        Raises:
-            MacroFailure: `unknown_version` if there is no such version, `invalid_payload` if the payload does not fit the version
-                that it says it is, or an upgrade fails on it.
-        """
-        route = self.route(name, version)
-        if route is None:
-            known = ", ".join(map(str, self.readable(name))) or "no version of it"
-            asked = name if version is None else f"{name} version {version}"
-            raise MacroFailure(Code.UNKNOWN_VERSION, f"{asked}: this worker reads {known}")
-        macro, steps = route
-        return macro, upgraded(payload, steps) if steps else macro.read_json(payload)
 
 
 def load(sources: Sequence[str]) -> Registry:
@@ -82,15 +63,16 @@ def load(sources: Sequence[str]) -> Registry:
         DefinitionError: a source does not exist or cannot be imported, a folder has the name of a package that is imported
             already, or two macros share a name and version.
     """
-    return collect(item for module in _modules(sources) for item in list(vars(module).values()))
+    found = collect(item for module in _modules(sources) for item in list(vars(module).values()))
+    return replace(found, sources=tuple(sources))
 
 
 def collect(items: Iterator[Any]) -> Registry:
-    """A registry of the macros and providers among some values; the same one met twice counts once.
+    """A registry of the macros and providers among some values, and of all macros that those call; what is met twice counts once.
 
     Raises:
-        DefinitionError: two macros share a name and version, two providers a type, a tool has no provider, or upgrades do not
-            lead from version to version.
+        DefinitionError: two macros share a name and version, two providers a type, a tool has no provider, a tool needs one
+            that does not live as long, or upgrades do not lead from version to version.
     """
     macros: dict[str, dict[int, AnyMacro]] = {}
     providers: dict[Any, Provider] = {}
@@ -100,25 +82,23 @@ def collect(items: Iterator[Any]) -> Registry:
             case Upgrade():
                 upgrades.append(item)
             case Macro():
-                known = macros.setdefault(item.name, {}).setdefault(item.version, item)
-                if known is not item:
-                    raise DefinitionError(f"two macros are called {item.name!r} version {item.version}: {known.where} and {item.where}")
+                for one in with_called([item]):
+                    known = macros.setdefault(one.name, {}).setdefault(one.version, one)
+                    if known is not one:
+                        raise DefinitionError(f"two macros are called {one.name!r} version {one.version}: {known.where} and {one.where}")
             case Provider():
                 if providers.setdefault(item.tool, item) is not item:
-                    raise DefinitionError(f"two providers make a {_type_name(item.tool)}: {providers[item.tool].where} and {item.where}")
+                    raise DefinitionError(f"two providers make a {tool_name(item.tool)}: {providers[item.tool].where} and {item.where}")
     for versions in macros.values():
         for macro in versions.values():
             for parameter, tool in macro.tools.items():
                 if tool not in providers and tool is not Settings:  # the settings are there without asking
                     raise DefinitionError(
-                        f"{macro.where}: {macro.name} needs a {_type_name(tool)} as {parameter!r}, and nothing provides one: "
-                        f"write `@provides async def {parameter}() -> AsyncIterator[{_type_name(tool)}]` in a file beside it"
+                        f"{macro.where}: {macro.name} needs a {tool_name(tool)} as {parameter!r}, and nothing provides one: "
+                        f"write `@provides async def {parameter}() -> AsyncIterator[{tool_name(tool)}]` in a file beside it"
                     )
-    return Registry(MappingProxyType(macros), MappingProxyType(providers), MappingProxyType(collect_upgrades(upgrades, macros)))
-
-
-def _type_name(tool: Any) -> str:
-    return getattr(tool, "__name__", repr(tool))
+    check_lifetimes(providers)
+    return Registry(MappingProxyType(macros), MappingProxyType(providers), upgrades=MappingProxyType(collect_upgrades(upgrades, macros)))
 
 
 def _modules(sources: Sequence[str]) -> Iterator[ModuleType]:

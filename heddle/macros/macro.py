@@ -1,17 +1,17 @@
-"""`@macro` and `@provides`: ordinary async functions with a contract.
+"""`@macro`: an ordinary function with a contract.
 
-The decorators register nothing: they leave a value that a test can call and that `loading` collects.
+The decorator registers nothing: it leaves a value that a test can call and that `loading` collects.
 """
 
 from __future__ import annotations
 
 import inspect
 import typing
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final, Generic, Literal, ParamSpec, TypeVar, overload
+from typing import Any, Final, Generic, Literal, ParamSpec, Protocol, TypeVar, overload
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
@@ -22,6 +22,8 @@ from heddle.messages import is_name
 
 P = ParamSpec("P")
 R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+"""What calling a function gives: of an `async def`, something to await."""
 
 Pool = Literal["thread", "process"]
 """Where a handler that is no coroutine function runs."""
@@ -58,16 +60,35 @@ class Where:
         return f"{self.file}:{self.line}"
 
 
+class Calls(Protocol):
+    """How a handler calls other macros: `report = await calls(repo_triage, {"repository": "."})`.
+
+    Only macros that `@macro(calls=[…])` names can be called. The input is validated and so is the output; a called macro gets its
+    own tools, and has its own timeout or what is left of the caller's, whichever is less.
+
+    Raises:
+        DefinitionError: the macro is not among those that the caller declares.
+        MacroFailure: the input or the output breaks the called macro's schema.
+        TimeoutError: the called macro had not finished after its own timeout.
+        BaseException: whatever the called macro's handler raised, as it was raised.
+    """
+
+    @overload
+    async def __call__(self, macro: Macro[..., Awaitable[R]], given: BaseModel | Mapping[str, Any], /) -> R: ...
+    @overload
+    async def __call__(self, macro: Macro[..., R], given: BaseModel | Mapping[str, Any], /) -> R: ...
+
+
 @dataclass(frozen=True)
-class Macro(Generic[P, R]):
+class Macro(Generic[P, R_co]):
     """A compiled macro: a handler, its schemas, and what it promises. Made by `@macro`; calling it calls the handler."""
 
     name: str
     version: int
     intent: str
-    handler: Callable[P, Awaitable[R]]
+    handler: Callable[P, R_co]
     input: type[BaseModel]
-    output: TypeAdapter[R]
+    output: TypeAdapter[Any]
     schema: Schema
     output_schema: Schema
     tools: Mapping[str, Any]
@@ -82,8 +103,10 @@ class Macro(Generic[P, R]):
     deprecated: str | None = None
     breaker: Breaker | None = None
     pool: Pool | None = None
+    calls: tuple[Macro[..., Any], ...] = ()
+    calls_parameter: str | None = None
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Awaitable[R]:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Call the handler as the function it is."""
         return self.handler(*args, **kwargs)
 
@@ -123,28 +146,14 @@ class Macro(Generic[P, R]):
         """
         try:
             written = self.output.dump_json(self.output.validate_python(output, strict=True), warnings=False)
-            self.output.validate_json(written, **_AS_WRITTEN)  # a model may have been changed since it was made
+            self.output.validate_json(written, **AS_WRITTEN)  # a model may have been changed since it was made
         except Exception as error:  # noqa: BLE001  # a validator or serializer of the macro's own may raise anything
             raise MacroFailure(Code.HANDLER_FAILED, f"the output breaks the macro's own schema: {_explain(error)}") from None
         return written
 
 
-@dataclass(frozen=True)
-class Provider:
-    """Makes a tool for a worker and cleans it up after. Made by `@provides`."""
-
-    tool: Any
-    make: Callable[..., AsyncIterator[Any]]
-    needs: Mapping[str, Any]
-    where: Where
-
-    def __call__(self, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
-        """Call the function as it is."""
-        return self.make(*args, **kwargs)
-
-
 _TO_JSON = TypeAdapter(dict[str, Any]).dump_json
-_AS_WRITTEN: Final[Mapping[str, Any]] = {"strict": True, "extra": "ignore", "by_name": True, "by_alias": True}
+AS_WRITTEN: Final[Mapping[str, Any]] = {"strict": True, "extra": "ignore", "by_name": True, "by_alias": True}
 """Written are names, not aliases, and computed fields besides."""
 
 
@@ -160,7 +169,7 @@ def explain_fields(error: ValidationError) -> str:
 
 
 @overload
-def macro(handler: Callable[P, Awaitable[R]], /) -> Macro[P, R]: ...
+def macro(handler: Callable[P, R], /) -> Macro[P, R]: ...
 @overload
 def macro(
     *,
@@ -174,9 +183,10 @@ def macro(
     deprecated: str | None = None,
     breaker: Breaker | None = None,
     pool: Pool = "thread",
-) -> Callable[[Callable[P, Awaitable[R]]], Macro[P, R]]: ...
+    calls: Sequence[Macro[..., Any]] = (),
+) -> Callable[[Callable[P, R]], Macro[P, R]]: ...
 def macro(
-    handler: Callable[P, Awaitable[R]] | None = None,
+    handler: Callable[P, R] | None = None,
     /,
     *,
     name: str | None = None,
@@ -189,10 +199,11 @@ def macro(
     deprecated: str | None = None,
     breaker: Breaker | None = None,
     pool: Pool = "thread",
-) -> Macro[P, R] | Callable[[Callable[P, Awaitable[R]]], Macro[P, R]]:
-    """Make a macro of an async function.
+    calls: Sequence[Macro[..., Any]] = (),
+) -> Macro[P, R] | Callable[[Callable[P, R]], Macro[P, R]]:
+    """Make a macro of a function: an `async def`, or an ordinary `def` that runs outside the loop.
 
-    The first parameter is the input, a pydantic model; keyword-only parameters are tools, injected by type, and `run`; the
+    The first parameter is the input, a pydantic model; keyword-only parameters are tools, injected by type, `run` and `calls`; the
     return annotation is the output; the docstring's first line is the intent that the planner reads.
 
     Args:
@@ -207,16 +218,19 @@ def macro(
         deprecated: until when this version is served, such as "until 2027-03"; told in the log and in results.
         breaker: `breaker(failures, window, cool_down)`: when to stop trying for a while; tasks then take the fallback untried.
         pool: where a handler that is an ordinary `def` runs: in a thread, or in a process of its own.
+        calls: the macros that this one calls, by a parameter of type `Calls`.
 
     Raises:
         DefinitionError: the function cannot be a macro; it says why, and where it stands.
     """
 
-    def define(function: Callable[P, Awaitable[R]]) -> Macro[P, R]:
-        where = _where(function)
+    def define(function: Callable[P, R]) -> Macro[P, R]:
+        where = where_of(function)
         macro_name = name or function.__name__
         _check_promises(where, macro_name, version, timeout, tier)
         input_model, output, injected = _read_signature(function, where, macro_name)
+        pool_of_it = _check_pool(function, where, macro_name, pool, injected)
+        _check_calls(where, macro_name, calls, injected)
         schema = compile_schema(input_model, f"{where}: {macro_name}'s input")
         refuse_inner_person_only(schema, f"{where}: {macro_name}'s input")
         return Macro(
@@ -228,8 +242,8 @@ def macro(
             schema=schema,
             output_schema=compile_schema(output, f"{where}: {macro_name}'s output", "serialization"),
             output=TypeAdapter(output),
-            tools=MappingProxyType({name: kind for name, kind in injected.items() if kind is not Run}),
-            run_parameter=next((name for name, kind in injected.items() if kind is Run), None),
+            tools=MappingProxyType({name: kind for name, kind in injected.items() if kind not in {Run, Calls}}),
+            run_parameter=_parameter(injected, Run),
             fails=MappingProxyType(dict(fails or {})),
             timeout=timeout,
             tier=tier,
@@ -239,7 +253,9 @@ def macro(
             hidden=person_only_fields(input_model),
             deprecated=deprecated,
             breaker=breaker,
-            pool=None,
+            pool=pool_of_it,
+            calls=tuple(calls),
+            calls_parameter=_parameter(injected, Calls),
         )
 
     return define if handler is None else define(handler)
@@ -257,11 +273,58 @@ def _check_promises(where: Where, name: str, version: int, timeout: float, tier:
         raise DefinitionError(f"{where}: {name}: {tier!r} cannot be a tier: {words}")
 
 
+def _check_pool(function: Callable[..., Any], where: Where, name: str, pool: Pool, injected: Mapping[str, Any]) -> Pool | None:
+    """Where the function runs; None for the loop."""
+    if inspect.iscoroutinefunction(inspect.unwrap(function)) != inspect.iscoroutinefunction(function):
+        raise DefinitionError(
+            f"{where}: {name} is decorated with something that hides whether it is async: put @macro next to the function"
+        )
+    if inspect.iscoroutinefunction(function):
+        if pool == "process":
+            raise DefinitionError(f"{where}: {name} is an `async def`, which runs in the loop: pool='process' is for an ordinary `def`")
+        return None
+    if pool == "process" and injected:
+        told = ", ".join(injected)
+        raise DefinitionError(f"{where}: {name} asks for {told}: a process gets the input and nothing else; use pool='thread'")
+    if Calls in injected.values():
+        raise DefinitionError(f"{where}: {name} must be an `async def`: calls of other macros are awaited")
+    return pool
+
+
+def _check_calls(where: Where, name: str, calls: Sequence[Macro[..., Any]], injected: Mapping[str, Any]) -> None:
+    for called in calls:
+        if not isinstance(called, Macro):
+            raise DefinitionError(f"{where}: {name}: calls=[…] takes macros themselves, not {called!r}; import it at the top")
+    if calls and Calls not in injected.values():
+        raise DefinitionError(f"{where}: {name} calls {calls[0].name} by a parameter of type Calls: add `*, calls: Calls`")
+    if not calls and Calls in injected.values():
+        raise DefinitionError(f"{where}: {name} does not say which macros it calls: add @macro(calls=[…])")
+
+
+def _parameter(injected: Mapping[str, Any], kind: Any) -> str | None:
+    return next((name for name, asked in injected.items() if asked is kind), None)
+
+
+def with_called(macros: Iterable[Macro[..., Any]]) -> list[Macro[..., Any]]:
+    """Some macros and all that they call, directly or not, each once.
+
+    A macro names macros that are there already, so no circle can come about.
+    """
+    found: dict[int, Macro[..., Any]] = {}
+    left = list(macros)
+    while left:
+        one = left.pop(0)
+        if id(one) not in found:
+            found[id(one)] = one
+            left.extend(one.calls)
+    return list(found.values())
+
+
 def _read_signature(function: Callable[..., Any], where: Where, name: str) -> tuple[type[BaseModel], Any, dict[str, Any]]:
     """The input model, the output's annotation, and what is injected: types by parameter."""
-    if not inspect.iscoroutinefunction(function):
-        raise DefinitionError(f"{where}: {name} must be an `async def` function")
-    hints = _hints(function, where)
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise DefinitionError(f"{where}: {name} yields: a macro is an `async def` or a `def` that returns its output")
+    hints = hints_of(function, where)
     parameters = list(inspect.signature(function).parameters.values())
     model = hints.get(parameters[0].name) if parameters else None
     if not (isinstance(model, type) and issubclass(model, BaseModel)):
@@ -276,25 +339,12 @@ def _read_signature(function: Callable[..., Any], where: Where, name: str) -> tu
     return model, hints["return"], {parameter.name: hints[parameter.name] for parameter in parameters[1:]}
 
 
-def provides(make: Callable[..., AsyncIterator[Any]]) -> Provider:
-    """Make a provider of an async generator function: `async def forge(settings: Settings) -> AsyncIterator[Forge]`.
-
-    What it yields is injected wherever a macro (or another provider) has a parameter of that type; what follows the yield
-    is the clean-up.
+def where_of(function: Callable[..., Any]) -> Where:
+    """Where a function stands.
 
     Raises:
-        DefinitionError: the function's annotations do not say what it provides or needs.
+        DefinitionError: it is not a function.
     """
-    where = _where(make)
-    hints = _hints(make, where)
-    name = getattr(make, "__name__", repr(make))
-    returned = hints.pop("return", None)
-    if not inspect.isasyncgenfunction(make) or not typing.get_args(returned):
-        raise DefinitionError(f"{where}: {name} must be an `async def` with one `yield`, annotated `-> AsyncIterator[Tool]`")
-    return Provider(tool=typing.get_args(returned)[0], make=make, needs=MappingProxyType(hints), where=where)
-
-
-def _where(function: Callable[..., Any]) -> Where:
     code = getattr(inspect.unwrap(function), "__code__", None)
     if code is None:
         raise DefinitionError(f"{function!r} is not a function")
@@ -302,7 +352,12 @@ def _where(function: Callable[..., Any]) -> Where:
     return Where(str(file.relative_to(Path.cwd())) if file.is_relative_to(Path.cwd()) else str(file), code.co_firstlineno)
 
 
-def _hints(function: Callable[..., Any], where: Where) -> dict[str, Any]:
+def hints_of(function: Callable[..., Any], where: Where) -> dict[str, Any]:
+    """A function's annotations.
+
+    Raises:
+        DefinitionError: one of them names what is not there.
+    """
     try:
         return typing.get_type_hints(function)
     except NameError as error:

@@ -9,14 +9,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Generic, TypeVar, get_type_hints
+from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from heddle.errors import Code, DefinitionError, MacroFailure
 from heddle.macros.failures import described
-from heddle.macros.macro import Macro, Where, explain_fields
+from heddle.macros.macro import Macro, Where, explain_fields, hints_of, where_of
 
 Old = TypeVar("Old", bound=BaseModel)
 New = TypeVar("New", bound=BaseModel)
@@ -39,7 +38,6 @@ class Upgrade(Generic[Old, New]):
 
 
 AnyUpgrade = Upgrade[Any, Any]
-Steps = Sequence[AnyUpgrade]
 
 
 def upgrade(macro: Macro[..., Any] | str, *, to: int) -> Callable[[Callable[[Old], New]], Upgrade[Old, New]]:
@@ -55,7 +53,7 @@ def upgrade(macro: Macro[..., Any] | str, *, to: int) -> Callable[[Callable[[Old
     name = macro.name if isinstance(macro, Macro) else macro
 
     def define(function: Callable[[Old], New]) -> Upgrade[Old, New]:
-        where = _where(function)
+        where = where_of(function)
         if not isinstance(name, str):
             raise DefinitionError(f"{where}: @upgrade takes a macro or its name first, not {name!r}")
         if to < 2:
@@ -66,21 +64,10 @@ def upgrade(macro: Macro[..., Any] | str, *, to: int) -> Callable[[Callable[[Old
     return define
 
 
-def _where(function: Callable[..., Any]) -> Where:
-    code = getattr(inspect.unwrap(function), "__code__", None)
-    if code is None:
-        raise DefinitionError(f"{function!r} is not a function")
-    file = Path(code.co_filename)
-    return Where(str(file.relative_to(Path.cwd())) if file.is_relative_to(Path.cwd()) else str(file), code.co_firstlineno)
-
-
 def _read_signature(function: Callable[..., Any], where: Where) -> tuple[type[Any], type[Any]]:
     if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise DefinitionError(f"{where}: an upgrade is an ordinary `def`: it turns one value into another")
-    try:
-        hints = get_type_hints(function)
-    except NameError as error:
-        raise DefinitionError(f"{where}: {error}; annotations are read when the upgrade is defined: import the name at the top") from None
+    hints = hints_of(function, where)
     parameters = list(inspect.signature(function).parameters.values())
     positional = {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
     kinds = [hints.get(parameters[0].name), hints.get("return")] if len(parameters) == 1 and parameters[0].kind in positional else []
@@ -143,30 +130,40 @@ def _check_fit(step: AnyUpgrade, before: Macro[..., Any] | AnyUpgrade | None, af
             )
 
 
-def route_of(version: int, macros: Mapping[int, Macro[..., Any]], steps: Mapping[int, AnyUpgrade]) -> tuple[Macro[..., Any], Steps] | None:
-    """The macro that runs a version, and the upgrades on the way to it, in order; None if the version cannot be read."""
+@dataclass(frozen=True, slots=True)
+class Route:
+    """How a task of some version is run: the macro that runs it, and the upgrades that its payload takes on the way, in order."""
+
+    macro: Macro[..., Any]
+    steps: tuple[AnyUpgrade, ...] = ()
+
+    def read(self, payload: bytes) -> BaseModel:
+        """The payload as the macro's input, upgraded if need be.
+
+        Args:
+            payload: a JSON object, of the version that the task names.
+
+        Raises:
+            MacroFailure: `invalid_payload`: it does not fit that version's input, or an upgrade raised an error or made something else.
+        """
+        return _upgraded(payload, self.steps) if self.steps else self.macro.read_json(payload)
+
+
+def route_of(version: int, macros: Mapping[int, Macro[..., Any]], steps: Mapping[int, AnyUpgrade]) -> Route | None:
+    """The route of a version: to its own handler, or up to the next version that has one; None if it cannot be read."""
     taken: list[AnyUpgrade] = []
     while version not in macros:
         if version not in steps:
             return None
         taken.append(steps[version])
         version += 1
-    return macros[version], taken
+    return Route(macros[version], tuple(taken))
 
 
-def upgraded(payload: bytes, steps: Steps) -> Any:
-    """Read a payload as the input of the first step's version, and take it through all steps.
-
-    Args:
-        payload: JSON.
-        steps: one or more, in order.
-
-    Raises:
-        MacroFailure: `invalid_payload`: it does not fit the old version's input, or a step raised an error or made something else.
-    """
+def _upgraded(payload: bytes, steps: Sequence[AnyUpgrade]) -> BaseModel:
     first = steps[0]
     try:
-        value = first.old.model_validate_json(payload, strict=True, extra="forbid")
+        value: Any = first.old.model_validate_json(payload, strict=True, extra="forbid")
     except Exception as error:  # noqa: BLE001  # a validator of the model's own may raise anything
         told = explain_fields(error) if isinstance(error, ValidationError) else described(error)
         raise MacroFailure(Code.INVALID_PAYLOAD, f"as version {first.to - 1}: {told}") from None
@@ -178,4 +175,5 @@ def upgraded(payload: bytes, steps: Steps) -> Any:
             raise MacroFailure(Code.INVALID_PAYLOAD, f"{said}: {described(error)}") from error
         if not isinstance(value, step.new):
             raise MacroFailure(Code.INVALID_PAYLOAD, f"{said} made a {type(value).__name__}, not a {step.new.__name__}")
-    return value
+    upgraded: BaseModel = value
+    return upgraded

@@ -340,6 +340,7 @@ async def keep_text(client: Client, rules: Rules) -> None:
 
 
 async def publish_tiers(client: Client, rules: Rules) -> None:
-    """Tell the workers which tiers there are, so that they make their durables."""
+    """Tell the workers which tiers there are, so that they make their durables, and whether tasks can fall back on `novel`."""
     meta = await client.jetstream().key_value(subjects.META)
+    await meta.put(subjects.FALLBACK_KEY, subjects.NOVEL.encode() if subjects.NOVEL in rules.worker_types else b"")
     await meta.put(subjects.TIERS_KEY, " ".join(rules.tiers).encode())

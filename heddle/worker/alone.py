@@ -6,6 +6,7 @@ The two processes talk over a socket: the parent writes the order, one line of J
     {"output": …}                                 the macro's output, byte for byte
     {"failed": {"code", "detail", "traceback"}}   it ended badly
     {"again": {"delay", "detail"}}                it raised an error that its macro declares to pass
+    {"fallback": text}                            it goes on as `novel`
     {"unprepared": text}                          the macro or its tools could not be made; the task did not begin
 
 Standard output and error are the handler's. The child also has a pulse (`pulse`): it begins when the macros are loaded.
@@ -29,7 +30,7 @@ from typing import Any, Final
 
 from heddle import children
 from heddle.children import Child
-from heddle.errors import Code, DefinitionError, HeddleError, MacroFailure, TryAgain
+from heddle.errors import Code, DefinitionError, FallBack, HeddleError, MacroFailure, TryAgain
 from heddle.macros.failures import described
 from heddle.macros.loading import AnyMacro, Registry, load
 from heddle.macros.macro import Run
@@ -106,6 +107,7 @@ async def run_alone(
     Raises:
         MacroFailure: it ended badly; a handler that does not end though it was cancelled at its deadline is `timed_out`.
         TryAgain: it raised an error that the macro declares to pass.
+        FallBack: it raised an error that the macro declares to hand over.
         Died: the process ended without a result: by itself, or killed because its loop was silent.
         DefinitionError: the task did not begin, because its macro or its tools could not be made.
     """
@@ -197,6 +199,8 @@ def _outcome(line: bytes, on_bug: Callable[[str], None]) -> bytes:
             raise MacroFailure(Code(code), detail)
         case {"again": {"delay": delay, "detail": detail}}:
             raise TryAgain(delay, detail)
+        case {"fallback": detail}:
+            raise FallBack(detail)
         case {"unprepared": detail}:
             raise DefinitionError(detail)
     raise AssertionError(f"no line of ours: {line[:100]!r}")
@@ -254,6 +258,8 @@ async def _result(macro: AnyMacro, order: _Order, tools: Tools, channel: _Channe
         return _line("failed", {"code": failure.code, "detail": str(failure), "traceback": trace})
     except TryAgain as again:
         return _line("again", {"delay": again.delay, "detail": str(again)})
+    except FallBack as fallback:
+        return _line("fallback", str(fallback))
     return _OUTPUT + output + b"}\n"
 
 

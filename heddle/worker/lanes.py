@@ -30,6 +30,7 @@ class Lanes(Generic[T]):
         self._queue: deque[T] = deque()
         self._idle: deque[asyncio.Future[None]] = deque()
         self._lanes: set[asyncio.Task[None]] = set()
+        self._abandoned: set[asyncio.Task[None]] = set()
         self._armed = False
         self._stopped = False
 
@@ -45,6 +46,14 @@ class Lanes(Generic[T]):
         for lane in self._lanes:
             lane.cancel()
         await asyncio.gather(*self._lanes, return_exceptions=True)
+
+    def abandon(self, lane: asyncio.Task[None]) -> None:
+        """Count on a lane no more: its item does not end. Another takes its place, and it ends itself should its item end."""
+        self._lanes.discard(lane)
+        self._abandoned.add(lane)
+        lane.add_done_callback(self._abandoned.discard)
+        if self._queue:
+            self._arm()
 
     def _arm(self) -> None:
         """See to it that the queue is looked at when the loop next has a turn: when the running item suspends or ends."""
@@ -74,6 +83,8 @@ class Lanes(Generic[T]):
                 if self._queue:
                     self._arm()
                 await self._work(item)
+                if self._abandoned and asyncio.current_task() in self._abandoned:
+                    return
             if self._stopped or len(self._idle) >= _SPARE:  # an item may have swallowed the lane's cancellation
                 return
             waiting = loop.create_future()

@@ -8,11 +8,10 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
+from heddle import subjects
 from heddle.macros.loading import AnyMacro
 from heddle.messages import TaskMessage, format_time
 
-NOVEL: Final = "novel"
-FRONTIER: Final = "frontier"
 FALLBACK_OF: Final = "fallback_of"
 """Under `metadata`: the id of the task that fell back. A task that has it does not fall back again."""
 
@@ -42,8 +41,8 @@ def novel_task(task: TaskMessage, task_id: str, macro: AnyMacro, reason: str, no
     return task.model_copy(
         update={
             "task_id": task_id,
-            "worker_type": NOVEL,
-            "model_tier": FRONTIER,
+            "worker_type": subjects.NOVEL,
+            "model_tier": subjects.FRONTIER,
             "payload": payload,
             "metadata": {**task.metadata, **told},
             "macro_version": None,

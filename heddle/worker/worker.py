@@ -3,42 +3,66 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import json
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+import traceback
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-import nats.errors
-import nats.js.errors
 from nats.aio.client import Client
 
 from heddle import deadletters, events, subjects
+from heddle.broker.cancellations import Cancellations
 from heddle.broker.outcomes import OutcomesFull, stored_outcome, winner
-from heddle.broker.periodic import every
-from heddle.broker.relay import Delivery, Intake, Outbox, Source, looked_after, passed_on
-from heddle.broker.streams import Streams, make_consumer
+from heddle.broker.relay import Delivery, Intake, Outbox, passed_on
 from heddle.deadletters import Ending, end_of_task, make_sure_of_letter
-from heddle.errors import BrokerError, Code, DecodeError, DefinitionError, MacroFailure, Refused, TryAgain
+from heddle.envelope import Work, decode_work
+from heddle.errors import BrokerError, Code, DecodeError, FallBack, MacroFailure, Refused, TryAgain
+from heddle.macros.failures import Again, HandOver, Reject, declared_as, jitter_of, judge
 from heddle.macros.loading import AnyMacro, Registry
 from heddle.macros.macro import Run
-from heddle.messages import TaskMessage, TaskResult, decode, format_time, parse_time
+from heddle.messages import TaskMessage, TaskResult, decode, parse_time, task_hash
 from heddle.schedules import retry_headers
-from heddle.settings import Settings
+from heddle.settings import WorkerSettings
 from heddle.splice import with_attempt, with_task_id
 from heddle.telemetry.observer import Observer
-from heddle.worker.executor import Tools, execute, tools_of
+from heddle.worker.alone import Died
+from heddle.worker.circuits import CLOSED, Circuit, admit, after_failure, after_success
+from heddle.worker.crashes import Crashes
+from heddle.worker.executor import Called, Tools, execute
 from heddle.worker.lanes import Lanes
+from heddle.worker.novel import fell_back, novel_task
+from heddle.worker.results import Hops, completed_result, progress_result
+from heddle.worker.versions import HandedBack, Versions
 
-UNTIL_RULES_ARE_KNOWN: Final = ("local", "standard")
-FRONTIER: Final = "frontier"
-ANNOUNCE_EVERY: Final = 3.0
 FULL_DELAY: Final = 1.0
 MAX_OUTPUT: Final = 900 * 1024
 """Bytes an output may have: it has to fit into one message with its envelope."""
-_REPLICAS: Final = 16
+ALONE_FROM: Final = 3
+"""From this delivery on a task runs alone: whoever had it before was taken down, by it or by a neighbour."""
+OVERDUE: Final = 1.0
+"""Seconds past its deadline that a handler has to heed its cancellation."""
+
+
+class Hand:
+    """What is known of a delivery that is held.
+
+    Attributes:
+        until: when its handler is to be done, seconds since the epoch.
+        lane: the asyncio Task that runs it; None while it waits its turn.
+        task, task_id, macro: once they are known.
+        cancelled: was it cancelled while it ran?
+    """
+
+    __slots__ = ("cancelled", "lane", "macro", "task", "task_id", "until")
+
+    def __init__(self) -> None:
+        self.until = float("inf")
+        self.lane: asyncio.Task[None] | None = None
+        self.task: Work | None = None
+        self.task_id = ""
+        self.macro: AnyMacro | None = None
+        self.cancelled = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,83 +77,267 @@ class Finished:
 
 @dataclass(slots=True, eq=False)
 class Worker:
-    """One worker process at work; made by `working`.
+    """One worker process at work; made by `serving.working`.
 
     Attributes:
-        held: deliveries taken and not yet acked, by durable and sequence.
+        falls_back: have the rules a worker type `novel`? It follows them as the router publishes them.
+        held: deliveries taken and not yet acked.
     """
 
     client: Client
     registry: Registry
     tools: Tools
+    settings: WorkerSettings
     observer: Observer
     replica: str
     outbox: Outbox
+    versions: Versions
+    crashes: Crashes
     clock: Callable[[], float] = time.time
+    falls_back: bool = False
     intake: Intake = field(init=False)
-    held: dict[tuple[str, int], Delivery] = field(default_factory=dict)
-    _known: set[tuple[str, int]] = field(default_factory=set)
-    _asking: set[asyncio.Task[None]] = field(default_factory=set)
+    lanes: Lanes[Delivery] = field(init=False)
+    cancellations: Cancellations = field(init=False)
+    held: dict[Delivery, Hand] = field(default_factory=dict)
+    circuits: dict[str, Circuit] = field(default_factory=dict)
+    _known: set[Delivery] = field(default_factory=set)
+    _aside: set[asyncio.Task[None]] = field(default_factory=set)
+    _told_deprecated: set[tuple[str, int]] = field(default_factory=set)
 
     async def work(self, delivery: Delivery) -> None:
-        """One task, from its bytes to its outcome."""
+        """One task, from its bytes to its outcome; for a lane."""
+        hand = self.held.get(delivery)
+        if hand is None:  # it was let go while it waited its turn
+            return
+        try:
+            await self._work(delivery, hand)
+        except asyncio.CancelledError:
+            lane = asyncio.current_task()
+            if not hand.cancelled or lane is None:
+                raise  # the worker stops
+            lane.uncancel()
+            await self._guarded(delivery, self._end_cancelled(delivery, hand))
+
+    async def _work(self, delivery: Delivery, hand: Hand) -> None:
+        try:
+            going = await self._outcome(delivery, hand)
+        except Exception as error:  # noqa: BLE001  # whatever it is, the worker serves on and the task is not lost
+            await self._not_now(delivery, error)
+        else:
+            if going is not None:
+                await going
+
+    async def _guarded(self, delivery: Delivery, work: Awaitable[None]) -> None:
+        try:
+            await work
+        except Exception as error:  # noqa: BLE001  # as above
+            await self._not_now(delivery, error)
+
+    async def _not_now(self, delivery: Delivery, error: Exception) -> None:
+        """Something other than the task went wrong: it comes again."""
+        match error:
+            case OutcomesFull():
+                self.observer.see(events.BROKER_TROUBLE, "no room for outcomes; waiting", role="worker", error=str(error))
+            case BrokerError():
+                self.observer.see(events.BROKER_TROUBLE, "cannot end a task yet; it comes again", role="worker", error=str(error))
+            case _:
+                self.observer.see(events.UNEXPECTED, "could not work on a task; it comes again", role="worker", error=repr(error))
+        await self._let_go(delivery, FULL_DELAY)
+
+    async def _outcome(self, delivery: Delivery, hand: Hand) -> Awaitable[None] | None:
+        """Run a task and see to what follows; the publish of a completed outcome comes back, to be awaited."""
         taken = self.clock()
         try:
-            await self._work(delivery, taken)
-        except OutcomesFull as full:
-            self.observer.see(events.BROKER_TROUBLE, "no room for outcomes; waiting", role="worker", error=str(full))
-            await self._let_go(delivery, FULL_DELAY)
-        except BrokerError as error:
-            self.observer.see(events.BROKER_TROUBLE, "cannot store an outcome yet; the task comes again", role="worker", error=str(error))
-            await self._let_go(delivery, FULL_DELAY)
-        except Exception as error:  # noqa: BLE001  # whatever it is, the worker serves on and the task is not lost
-            self.observer.see(events.UNEXPECTED, "could not work on a task; it comes again", role="worker", error=repr(error))
-            await self._let_go(delivery, FULL_DELAY)
-
-    async def _work(self, delivery: Delivery, taken: float) -> None:
-        try:
-            task = decode(TaskMessage, delivery.body)
+            task = decode_work(delivery.body)
         except DecodeError as error:
             await self._end(delivery, self._unreadable(delivery, str(error)))
-            return
+            return None
         task_id = task.task_id or subjects.source_letter(*delivery.origin)
+        delivered, stored = delivery.delivered, delivery.stored
         subject = subjects.task_outcome(task_id, task.parent_task_id, task.generation)
-        if (delivery.delivered > 1 or task.attempt > 1) and await self._ended_before(delivery, task, subject):
-            return
-        started = self.clock()
+        hand.task, hand.task_id = task, task_id
+        if (delivered > 1 or task.attempt > 1) and await self._ended_before(delivery, task, subject):
+            return None
+        hops = Hops(stored, taken, self.clock())
         try:
-            output = await self._run(task, task_id, started)
-        except MacroFailure as failure:
-            hops = _hops(delivery, taken, started, self.clock())
-            await self._end(delivery, self._ending(task, task_id, failure, hops))
-            return
-        except TryAgain as again:
-            await self._retry(delivery, task, task_id, again)
-            return
-        done = self.clock()
-        body = completed_result(task, task_id, output, started, done, _hops(delivery, taken, started, done))
-        finished = Finished(delivery, subject, task.worker_type, task.model_tier)
-        await self.outbox.send(subject, body, self._stored, finished)
+            macro, output = await self._run(delivery, hand, task, hops.started, delivered)
+        except HandedBack as back:
+            await self._hand_back(delivery, task, task_id, back)
+            return None
+        except (MacroFailure, TryAgain, FallBack) as verdict:
+            if hand.cancelled:
+                await self._end_cancelled(delivery, hand)
+            else:
+                await self._failed(delivery, hand, verdict, hops)
+            return None
+        if delivery not in self.held:  # it was overdue, and has ended without us
+            return None
+        if hand.cancelled:
+            await self._end_cancelled(delivery, hand)
+            return None
+        if macro.deprecated:
+            self._deprecated(macro)
+        body = completed_result(task, task_id, macro, output, hops, self.clock())
+        return self.outbox.send(subject, body, self._stored, Finished(delivery, subject, task.worker_type, task.model_tier))
 
-    async def _retry(self, delivery: Delivery, task: TaskMessage, task_id: str, again: TryAgain) -> None:
+    async def _run(self, delivery: Delivery, hand: Hand, task: Work, now: float, delivered: int) -> tuple[AnyMacro, bytes]:
+        if task.expires_at is not None and parse_time(task.expires_at).timestamp() <= now:
+            raise MacroFailure(Code.EXPIRED, f"expires_at {task.expires_at} had passed before a worker could start the task")
+        if self.cancellations.keys and self.cancellations.holds(task_hash(hand.task_id), task.parent_task_id, task.generation):
+            raise MacroFailure(Code.CANCELLED, "it was cancelled before a worker started it")
+        macro, request = self.versions.read(task, now)
+        hand.macro = macro
+        if macro.breaker is not None:
+            self._pass_circuit(macro, task.attempt, now)
+        hand.lane, hand.until = asyncio.current_task(), now + macro.timeout
+        if delivered >= ALONE_FROM and self.registry.sources:
+            hand.until = float("inf")  # who runs it there keeps its deadline
+            output = await self._alone(delivery, task, hand.task_id, macro)
+        else:
+            run = Run(hand.task_id, task.attempt, hand.until, lambda text: self._report(task, hand.task_id, text))
+            output = await execute(
+                macro,
+                request,
+                self.tools,
+                run,
+                on_bug=lambda error: self._bug(macro, hand.task_id, repr(error)),
+                on_call=lambda called: self._called(macro, called),
+            )
+        if len(output) > MAX_OUTPUT:
+            raise MacroFailure(
+                Code.HANDLER_FAILED, f"the output has {len(output)} bytes; at most {MAX_OUTPUT} fit: return a reference to it"
+            )
+        if macro.breaker is not None:
+            self._turn(macro, after_success(self.circuits.get(_circuit(macro), CLOSED)), now)
+        return macro, output
+
+    async def _alone(self, delivery: Delivery, task: Work, task_id: str, macro: AnyMacro) -> bytes:
+        """Run a task in a process of its own; only a death there is the task's own fault."""
+        self.observer.see(events.TASKS_ALONE, "a task runs alone", worker_type=macro.name, task_id=task_id, delivery=delivery.delivered)
+        try:
+            return await self.crashes.run(
+                task,
+                task_id,
+                macro,
+                self.settings.ack_wait,
+                report=lambda text: self._report(task, task_id, text),
+                on_bug=lambda trace: self._bug(macro, task_id, trace),
+            )
+        except Died as death:
+            self.observer.see(events.TASKS_DIED, "a task took its process down", worker_type=macro.name, task_id=task_id, how=str(death))
+            if (deaths := await self.crashes.count(task_id, task.generation)) >= self.crashes.MOST:
+                raise MacroFailure(Code.CRASHED, f"{death} (the {deaths}th time that it ran alone)".replace("3th", "3rd")) from None
+            raise BrokerError(f"{task_id}: {death}; it is tried again ({deaths} of {self.crashes.MOST})") from None
+
+    # --- circuits
+
+    def _pass_circuit(self, macro: AnyMacro, attempt: int, now: float) -> None:
+        """See whether a task may try; retries of those that tried before may.
+
+        Raises:
+            FallBack: the circuit is open.
+        """
+        assert macro.breaker is not None  # noqa: S101  # for the type checker: asked by the caller
+        name = _circuit(macro)
+        admitted = admit(self.circuits.get(name, CLOSED), macro.breaker, now)
+        if admitted is not None:
+            self.circuits[name] = admitted
+        elif attempt == 1:
+            raise FallBack(f"circuit {name!r} is open after {macro.breaker.failures} failures within {macro.breaker.window:g} s; not tried")
+
+    def _count_failure(self, macro: AnyMacro, verdict: MacroFailure | TryAgain | FallBack) -> None:
+        """Count what the macro's dependency may be to blame for: not a rejected input, and not a circuit that was open anyway."""
+        cause = verdict.__cause__
+        rejected = cause is not None and isinstance(declared_as(cause, macro.fails), Reject)
+        blamed = verdict.code in {Code.HANDLER_FAILED, Code.TIMED_OUT} if isinstance(verdict, MacroFailure) else cause is not None
+        if macro.breaker is not None and blamed and not rejected:
+            now = self.clock()
+            self._turn(macro, after_failure(self.circuits.get(_circuit(macro), CLOSED), macro.breaker, now), now)
+
+    def _turn(self, macro: AnyMacro, circuit: Circuit, now: float) -> None:
+        name = _circuit(macro)
+        if circuit.opened == now and self.circuits.get(name, CLOSED).opened is None:
+            self.observer.see(
+                events.CIRCUITS_OPENED, "a circuit opened; new tasks take the fallback untried", circuit=name, macro=macro.name
+            )
+        self.circuits[name] = circuit
+
+    # --- what follows when a task did not complete
+
+    async def _failed(self, delivery: Delivery, hand: Hand, verdict: MacroFailure | TryAgain | FallBack, hops: Hops) -> None:
+        task, macro = hand.task, hand.macro
+        assert task is not None  # noqa: S101  # for the type checker: it was read before anything could fail
+        if delivery not in self.held:  # it was overdue, and has ended without us
+            return
+        if macro is not None:
+            self._count_failure(macro, verdict)
+        match verdict:
+            case TryAgain(delay=delay):
+                await self._retry(delivery, task, hand.task_id, delay, str(verdict))
+            case FallBack() if macro is not None:
+                await self._fall_back(delivery, hand, macro, str(verdict), hops)
+            case MacroFailure(code=code):
+                trace = _trace(verdict.__cause__, macro) if code is Code.HANDLER_FAILED else None
+                await self._end(delivery, self._ending(hand, code, str(verdict), hops), trace)
+
+    async def _retry(self, delivery: Delivery, task: Work, task_id: str, delay: float, error: str) -> None:
         """Write the next attempt into the broker, then ack this one: same tier, no second token."""
-        body = with_attempt(with_task_id(delivery.body, task, task_id), task, task.attempt + 1)
-        fires_at = self.clock() + again.delay
-        headers = passed_on(delivery.headers or {}) | retry_headers(subjects.due(task.model_tier, task.priority), fires_at, task.model_tier)
-        headers["Nats-Msg-Id"] = delivery.message_id("retry")
+        body = with_attempt(with_task_id(delivery.body, task, task_id), task.attempt + 1)
+        await self._later(delivery, task, body, delay, "retry")
+        told = {"worker_type": task.worker_type, "task_id": task_id, "delay": round(delay, 3), "error": error}
+        self.observer.see(events.TASKS_RETRIED, "a task is tried again", **told)
+
+    async def _hand_back(self, delivery: Delivery, task: Work, task_id: str, back: HandedBack) -> None:
+        """Let a worker that knows the version have it: a wait, and no attempt."""
+        told = {"worker_type": task.worker_type, "task_id": task_id, "reason": str(back)}
+        self.observer.see(events.TASKS_HANDED_BACK, "a task is left to another worker", **told)
+        await self._later(delivery, task, with_task_id(delivery.body, task, task_id), back.delay, "back")
+
+    async def _later(self, delivery: Delivery, task: Work, body: bytes, delay: float, kind: str) -> None:
+        """A place in the broker from which the task comes back to this tier, without a second token; then the ack."""
+        due = subjects.due(task.model_tier, task.priority)
+        headers = passed_on(delivery.headers or {}) | retry_headers(due, self.clock() + delay, task.model_tier)
+        headers["Nats-Msg-Id"] = delivery.message_id(kind)
         place = subjects.deferred(task.model_tier, task.priority, subjects.source_letter(*delivery.origin))
         await self.outbox.publish(place, body, headers)
-        self.observer.see(
-            events.TASKS_RETRIED,
-            "a task is tried again",
-            worker_type=task.worker_type,
-            task_id=task_id,
-            delay=again.delay,
-            error=str(again),
-        )
         await self._ack(delivery)
 
-    async def _ended_before(self, delivery: Delivery, task: TaskMessage, subject: str) -> bool:
+    async def _fall_back(self, delivery: Delivery, hand: Hand, macro: AnyMacro, reason: str, hops: Hops) -> None:
+        """Publish the task as `novel` for the frontier tier, through the router, then ack; or end it, where that cannot be."""
+        task = decode(TaskMessage, delivery.body)
+        if fell_back(task) or not self.falls_back:
+            why = "it fell back before" if fell_back(task) else f"the rules have no worker type {subjects.NOVEL!r} to fall back on"
+            await self._end(delivery, self._ending(hand, Code.HANDLER_FAILED, f"{reason}; {why}", hops))
+            return
+        novel = novel_task(task, hand.task_id, macro, reason, self.clock())
+        headers = passed_on(delivery.headers or {}) | {"Nats-Msg-Id": delivery.message_id("fallback")}
+        await self.outbox.publish(subjects.TASKS_INCOMING, novel.encode(), headers)
+        told = {"worker_type": macro.name, "task_id": hand.task_id, "reason": reason}
+        self.observer.see(events.TASKS_FELL_BACK, "a task goes on at the frontier tier", **told)
+        await self._ack(delivery)
+
+    async def _end_cancelled(self, delivery: Delivery, hand: Hand) -> None:
+        now = self.clock()
+        await self._end(delivery, self._ending(hand, Code.CANCELLED, "it was cancelled while it ran", Hops(delivery.stored, now, now)))
+
+    async def _end(self, delivery: Delivery, ending: Ending, trace: str | None = None) -> None:
+        await deadletters.end(self.client, self.outbox, self.observer, ending, delivery.body, trace)
+        self.observer.count(events.TASKS_FAILED, ending.worker_type or subjects.NO_TOKEN, ending.code.value)
+        await self._ack(delivery)
+
+    def _ending(self, hand: Hand, code: Code, detail: str, hops: Hops) -> Ending:
+        assert hand.task is not None  # noqa: S101  # for the type checker
+        by, now, tier = f"worker/{self.replica}", self.clock(), hand.task.model_tier
+        extra = {"tier": tier, "hops": hops.until(now)}
+        return end_of_task(hand.task, hand.task_id, code, detail, at=now, by=by, tier=tier, extra=extra)
+
+    def _unreadable(self, delivery: Delivery, detail: str) -> Ending:
+        by = f"worker/{self.replica}"
+        return deadletters.end_of_unreadable(delivery.body, detail, source=delivery.origin, at=self.clock(), by=by, rules=None, goal=False)
+
+    # --- outcomes
+
+    async def _ended_before(self, delivery: Delivery, task: Work, subject: str) -> bool:
         """On any delivery but the first, look whether the task has its outcome already, and make sure of what it implies."""
         self.observer.count(events.TASKS_REDELIVERED, task.worker_type)
         stands = await stored_outcome(self.client, subject)
@@ -139,241 +347,108 @@ class Worker:
         await self._ack(delivery)
         return True
 
-    async def _run(self, task: TaskMessage, task_id: str, now: float) -> bytes:
-        if task.expires_at is not None and parse_time(task.expires_at).timestamp() <= now:
-            raise MacroFailure(Code.EXPIRED, f"expires_at {task.expires_at} had passed before a worker could start the task")
-        macro = self.registry.find(task.worker_type, task.macro_version)
-        if macro is None:
-            versions = ", ".join(map(str, sorted(self.registry.macros.get(task.worker_type, ())))) or "no version of it"
-            raise MacroFailure(
-                Code.UNKNOWN_VERSION, f"{task.worker_type} version {task.macro_version} is asked for; this worker has {versions}"
-            )
-        request = macro.read(task.payload)
-        run = Run(task_id, task.attempt, now + macro.timeout, lambda text: self._report(macro, task_id, text))
-        output = await execute(macro, request, self.tools, run, on_bug=lambda error: self._bug(macro, task_id, error))
-        if len(output) > MAX_OUTPUT:
-            raise MacroFailure(
-                Code.HANDLER_FAILED, f"the output has {len(output)} bytes; at most {MAX_OUTPUT} fit: return a reference to it"
-            )
-        return output
-
-    async def _stored(self, finished: Finished, refused: Refused | None) -> None:
+    def _stored(self, finished: Finished, refused: Refused | None) -> Awaitable[None] | None:
         if refused is None:
             self.observer.count(events.TASKS_COMPLETED, finished.worker_type, finished.tier)
-            await self._ack(finished.delivery)
-        else:
-            task = asyncio.create_task(self._refused(finished, refused))  # to find out why takes a request: beside the hot path
-            self._asking.add(task)
-            task.add_done_callback(self._asking.discard)
+            return self.intake.ack(finished.delivery) if self.held.pop(finished.delivery, None) is not None else None
+        self._beside(self._guarded(finished.delivery, self._refused(finished, refused)))  # to find out why takes a request
+        return None
 
     async def _refused(self, finished: Finished, refused: Refused) -> None:
-        try:
-            stands = await winner(self.client, finished.subject, refused)
-            self.observer.count(events.OUTCOMES_ALREADY_STORED, "worker")
-            await make_sure_of_letter(self.outbox, self.observer, decode(TaskResult, stands), finished.delivery.body)
-            await self._ack(finished.delivery)
-        except BrokerError as error:
-            self.observer.see(events.BROKER_TROUBLE, "an outcome was refused; the task comes again", role="worker", error=str(error))
-            await self._let_go(finished.delivery, FULL_DELAY)
-
-    async def _end(self, delivery: Delivery, ending: Ending) -> None:
-        await deadletters.end(self.client, self.outbox, self.observer, ending, delivery.body)
-        self.observer.count(events.TASKS_FAILED, ending.worker_type or subjects.NO_TOKEN, ending.code.value)
-        await self._ack(delivery)
-
-    def _ending(self, task: TaskMessage, task_id: str, failure: MacroFailure, hops: dict[str, int]) -> Ending:
-        by, extra = f"worker/{self.replica}", {"tier": task.model_tier, "hops": hops}
-        return end_of_task(task, task_id, failure.code, str(failure), at=self.clock(), by=by, tier=task.model_tier, extra=extra)
-
-    def _unreadable(self, delivery: Delivery, detail: str) -> Ending:
-        return deadletters.end_of_unreadable(
-            delivery.body,
-            detail,
-            source=delivery.origin,
-            at=self.clock(),
-            by=f"worker/{self.replica}",
-            rules=None,
-            goal=False,
-        )
-
-    def _report(self, macro: AnyMacro, task_id: str, text: str) -> None:
-        self.observer.see(events.PROGRESS, text, worker_type=macro.name, task_id=task_id)
-
-    def _bug(self, macro: AnyMacro, task_id: str, error: BaseException) -> None:
-        self.observer.see(
-            events.HANDLER_BUG,
-            "a handler raised an error that its macro does not declare",
-            worker_type=macro.name,
-            task_id=task_id,
-            error=repr(error),
-        )
+        stands = await winner(self.client, finished.subject, refused)
+        self.observer.count(events.OUTCOMES_ALREADY_STORED, "worker")
+        await make_sure_of_letter(self.outbox, self.observer, decode(TaskResult, stands), finished.delivery.body)
+        await self._ack(finished.delivery)
 
     async def _ack(self, delivery: Delivery) -> None:
-        if self.held.pop((delivery.source.durable, delivery.sequence), None) is not None:
+        if self.held.pop(delivery, None) is not None:
             await self.intake.ack(delivery)
 
     async def _let_go(self, delivery: Delivery, delay: float) -> None:
-        if self.held.pop((delivery.source.durable, delivery.sequence), None) is not None:
+        if self.held.pop(delivery, None) is not None:
             await self.intake.hand_back(delivery, delay)
+
+    def _beside(self, work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._aside.add(task)
+        task.add_done_callback(self._aside.discard)
+
+    # --- what happens while handlers run
 
     async def heartbeat(self) -> None:
         """Tell the server of everything held since the last round that it is being worked on."""
-        for key in self._known & self.held.keys():
-            if (delivery := self.held.get(key)) is not None:
-                await self.intake.heartbeat(delivery)
+        for delivery in self._known & self.held.keys():
+            await self.intake.heartbeat(delivery)
         self._known = set(self.held)
 
+    async def look_for_overdue(self) -> None:
+        """End the tasks of handlers that do not heed their cancellation, and leave these handlers to themselves."""
+        late = self.clock() - OVERDUE
+        for delivery, hand in [(delivery, hand) for delivery, hand in self.held.items() if hand.until < late]:
+            hand.until = float("inf")
+            if hand.lane is not None:
+                self.lanes.abandon(hand.lane)
+            self._beside(self._guarded(delivery, self._end_overdue(delivery, hand)))
 
-def _hops(delivery: Delivery, taken: float, started: float, done: float) -> dict[str, int]:
-    """When the task was routed (stored in HEDDLE_TASKS), taken, started and done; milliseconds since the epoch."""
-    return {"routed": int(delivery.stored * 1000), "waited": int(taken * 1000), "started": int(started * 1000), "done": int(done * 1000)}
+    async def _end_overdue(self, delivery: Delivery, hand: Hand) -> None:
+        task, macro = hand.task, hand.macro
+        assert task is not None and macro is not None  # noqa: S101, PT018  # for the type checker: it has a deadline, so it runs
+        told = f"not finished after {macro.timeout:g} s, and it does not heed its cancellation"
+        self.observer.see(events.TASKS_OVERDUE, told, worker_type=macro.name, task_id=hand.task_id)
+        verdict: MacroFailure | TryAgain | FallBack = MacroFailure(Code.TIMED_OUT, told)
+        if declared_as(TimeoutError(), macro.fails) is not None:
+            match judge(TimeoutError(told), task.attempt, macro.fails, jitter_of(hand.task_id, task.attempt)):
+                case Again(delay):
+                    verdict = TryAgain(delay, told)
+                case HandOver(detail):
+                    verdict = FallBack(detail)
+        now = self.clock()
+        await self._failed(delivery, hand, verdict, Hops(delivery.stored, now, now - macro.timeout - OVERDUE))
 
+    def cancel(self, key: str) -> None:
+        """A task or goal was cancelled: end its handlers that run."""
+        for hand in self.held.values():
+            task = hand.task
+            if task is None or hand.lane is None or hand.cancelled:
+                continue
+            goal = task.parent_task_id
+            own = subjects.cancelled_task(task_hash(hand.task_id), task.generation)
+            if key == own or (goal is not None and key == subjects.cancelled_goal(goal, task.generation)):
+                hand.cancelled = True
+                hand.lane.cancel()
 
-def completed_result(task: TaskMessage, task_id: str, output: bytes, started: float, done: float, hops: dict[str, int]) -> bytes:
-    """A completed TaskResult around an output that is JSON already; written by hand because it happens per task."""
-    parent = b'"parent_task_id":%b,' % json.dumps(task.parent_task_id).encode() if task.parent_task_id else b""
-    return (
-        b'{"task_id":%b,"worker_type":"%b","status":"completed",%b"output":%b,"processing_time_ms":%.3f,"completed_at":"%b",'
-        b'"metadata":{"tier":"%b","hops":{"routed":%d,"waited":%d,"started":%d,"done":%d}}}'
-    ) % (
-        json.dumps(task_id).encode(),
-        task.worker_type.encode(),
-        parent,
-        output,
-        (done - started) * 1000,
-        format_time(done).encode(),
-        task.model_tier.encode(),
-        hops["routed"],
-        hops["waited"],
-        hops["started"],
-        hops["done"],
-    )
+    # --- what is told
 
+    def _report(self, task: Work, task_id: str, text: str) -> None:
+        self.observer.see(events.PROGRESS, text, worker_type=task.worker_type, task_id=task_id)
+        self._beside(self.client.publish(subjects.results(task.parent_task_id), progress_result(task, task_id, text)))
 
-def served_types(registry: Registry, types: Sequence[str] | None) -> list[str]:
-    """The worker types to serve: those asked for, or all there are.
+    def _called(self, caller: AnyMacro, called: Called) -> None:
+        told = {"worker_type": called.macro, "caller": caller.name, "parent": called.parent, "task_id": called.task_id}
+        self.observer.see(events.MACRO_CALLED, "a macro called another", **told, seconds=round(called.seconds, 4), error=called.error)
 
-    Raises:
-        DefinitionError: there is no macro for one that was asked for, or there is none at all.
-    """
-    names = sorted(registry.macros)
-    if missing := sorted(set(types or ()) - set(names)):
-        raise DefinitionError(f"no macro is called {', '.join(missing)}; there are {', '.join(names) or 'none'}")
-    if not names:
-        raise DefinitionError("there is no macro to serve: write one with @macro, or begin with `heddle init`")
-    return names if types is None else [name for name in names if name in types]
+    def _bug(self, macro: AnyMacro, task_id: str, error: str) -> None:
+        told = {"worker_type": macro.name, "task_id": task_id, "error": error}
+        self.observer.see(events.HANDLER_BUG, "a handler raised an error that its macro does not declare", **told)
 
-
-@asynccontextmanager
-async def working(
-    client: Client,
-    streams: Streams,
-    registry: Registry,
-    settings: Settings,
-    observer: Observer,
-    replica: str,
-    *,
-    types: Sequence[str] | None = None,
-    tiers: Sequence[str] | None = None,
-) -> AsyncIterator[Worker]:
-    """Serve tasks for as long as the block runs.
-
-    Args:
-        client: the connection.
-        streams: when they were created.
-        registry: the macros.
-        settings: all settings; tools may ask for them.
-        observer: is told what happens.
-        replica: this process's name.
-        types: the worker types to serve; all macros' if None.
-        tiers: the tiers to serve; every declared one but frontier if None.
-    """
-    names = served_types(registry, types)
-    macros = [macro for name in names for macro in registry.macros[name].values()]
-    outbox = Outbox(client, observer)
-    await outbox.start()
-    async with tools_of(registry, settings, macros) as tools:
-        worker = Worker(client, registry, tools, observer, replica, outbox)
-        lanes: Lanes[Delivery] = Lanes(settings.worker.slots, worker.work)
-
-        def on_delivery(delivery: Delivery) -> None:
-            worker.held[delivery.source.durable, delivery.sequence] = delivery
-            lanes.put(delivery)
-
-        worker.intake = Intake(client, settings.worker.slots, on_delivery, observer)
-        served = _Served(client, streams.created[subjects.TASKS], worker.intake, names, tiers, settings)
-        await served.refresh()
-        observer.see(events.ROLE_STARTED, "working", role="worker", replica=replica, types=names, tiers=sorted(served.tiers))
-        bucket = await client.jetstream().key_value(subjects.WORKERS)
-
-        async def announce() -> None:
-            with contextlib.suppress(nats.errors.Error, BrokerError, TimeoutError):
-                await served.refresh()
-                await bucket.put(replica, served.card(registry, replica))
-
-        try:
-            async with (
-                looked_after(worker.intake, outbox),
-                every(settings.worker.ack_wait / 3, worker.heartbeat),
-                every(ANNOUNCE_EVERY, announce, at_once=True),
-            ):
-                yield worker
-                await worker.intake.stop()
-                await worker.intake.quiet(settings.worker.grace)
-        finally:
-            with contextlib.suppress(nats.errors.Error, TimeoutError):
-                await bucket.delete(replica)
-            await lanes.stop()
-            for delivery in list(worker.held.values()):
-                await worker.intake.hand_back(delivery, 0)
-            observer.see(events.ROLE_STOPPED, "stopped", role="worker", replica=replica)
+    def _deprecated(self, macro: AnyMacro) -> None:
+        self.observer.count(events.TASKS_DEPRECATED, macro.name, str(macro.version))
+        if (macro.name, macro.version) not in self._told_deprecated:
+            self._told_deprecated.add((macro.name, macro.version))
+            told = {"worker_type": macro.name, "version": macro.version, "deprecated": macro.deprecated}
+            self.observer.see(events.DEPRECATED_IN_USE, "tasks still ask for a deprecated version", **told)
 
 
-@dataclass(slots=True, eq=False)
-class _Served:
-    """Which tiers a worker serves: it follows the rules as the router publishes them."""
+def _circuit(macro: AnyMacro) -> str:
+    """The name of a macro's circuit: that of the dependency it shares with others, or its own."""
+    return (macro.breaker.name if macro.breaker is not None else None) or macro.name
 
-    client: Client
-    created: int
-    intake: Intake
-    types: Sequence[str]
-    asked: Sequence[str] | None
-    settings: Settings
-    tiers: set[str] = field(default_factory=set)
 
-    async def refresh(self) -> None:
-        """Make the durables of tiers that came since; a tier that went keeps its queue, which may still hold tasks."""
-        for tier in [tier for tier in await self._wanted() if tier not in self.tiers]:
-            for worker_type in self.types:
-                await self.intake.add(self._source(worker_type, tier))
-            self.tiers.add(tier)
+_TRACE: Final = 16 * 1024
 
-    async def _wanted(self) -> Sequence[str]:
-        if self.asked is not None:
-            return self.asked
-        meta = await self.client.jetstream().key_value(subjects.META)
-        try:
-            declared = ((await meta.get(subjects.TIERS_KEY)).value or b"").decode().split()
-        except nats.js.errors.KeyNotFoundError:
-            return UNTIL_RULES_ARE_KNOWN
-        return [tier for tier in declared if tier != FRONTIER]
 
-    def card(self, registry: Registry, replica: str) -> bytes:
-        """Who serves what, as the worker says it every few seconds; the bucket forgets who falls silent."""
-        types = {name: sorted(registry.macros[name]) for name in self.types}
-        return json.dumps({"replica": replica, "types": types, "tiers": sorted(self.tiers)}).encode()
-
-    def _source(self, worker_type: str, tier: str) -> Source:
-        durable = subjects.worker_durable(worker_type, tier)
-
-        async def make() -> None:
-            await make_consumer(
-                self.client,
-                subjects.TASKS,
-                durable,
-                filter_subject=subjects.routed(worker_type, tier),
-                ack_wait=self.settings.worker.ack_wait,
-                max_ack_pending=_REPLICAS * self.settings.worker.slots,
-            )
-
-        return Source(subjects.TASKS, self.created, durable, make)
+def _trace(error: BaseException | None, macro: AnyMacro | None) -> str | None:
+    """The traceback of an undeclared error, for the letter; its end, if it is long."""
+    if error is None or macro is None or declared_as(error, macro.fails) is not None:
+        return None
+    return "".join(traceback.format_exception(error))[-_TRACE:]

@@ -307,3 +307,73 @@ def test_bytes_that_are_no_utf_8_are_told_with_the_path(tmp_path: Path) -> None:
 def test_a_macro_that_cannot_be_one_is_told_with_its_place_alone(write: Write) -> None:
     source = write("wrong_p.py", "from heddle import macro\n@macro\nasync def triage(): ...\n")
     assert refusal(source).startswith(f"{source}:2: triage's first parameter")
+
+
+# --- macros that call macros
+
+
+CALLS = (
+    MODEL.replace("import macro", "import Calls, macro")
+    + "@macro(calls=[{called}])\nasync def {name}(request: In, *, calls: Calls) -> In:\n    return request\n"
+)
+
+
+def test_a_macro_that_is_called_is_loaded_with_its_caller(write: Write, tmp_path: Path) -> None:
+    write("called_v.py", macro_text("inner"))
+    sys.path.insert(0, str(tmp_path))
+    source = write("caller_v.py", "import called_v\n" + CALLS.format(called="called_v.inner", name="outer"))
+    assert versions(load([source])) == {"inner": [1], "outer": [1]}
+
+
+def test_a_tool_that_only_a_called_macro_needs_must_be_provided_too(write: Write, tmp_path: Path) -> None:
+    needy = "from pathlib import Path\n" + MODEL + "@macro\nasync def inner(request: In, *, where: Path) -> In:\n    return request\n"
+    write("called_w.py", needy)
+    sys.path.insert(0, str(tmp_path))
+    source = write("caller_w.py", "import called_w\n" + CALLS.format(called="called_w.inner", name="outer"))
+    assert "inner needs a Path as 'where', and nothing provides one" in refusal(source)
+
+
+def test_a_called_macro_that_is_another_than_the_loaded_one_of_its_name_is_refused(write: Write, tmp_path: Path) -> None:
+    called = write("called_x.py", macro_text("inner"))
+    sys.path.insert(0, str(tmp_path))
+    source = write("caller_x.py", "import called_x\n" + CALLS.format(called="called_x.inner", name="outer"))
+    assert refusal(called, source) == f"two macros are called 'inner' version 1: {called}:5 and {called}:5"
+
+
+def test_two_macros_of_a_file_that_call_each_other_cannot_be_loaded(write: Write) -> None:
+    text = CALLS.format(called="second", name="first") + CALLS.format(called="first", name="second")
+    source = write("circle_y.py", text)
+    assert refusal(source) == f"cannot load {source}: NameError: name 'second' is not defined"
+
+
+def test_macros_of_two_files_that_call_each_other_cannot_be_loaded(write: Write, tmp_path: Path) -> None:
+    write("flows_z/one.py", "from flows_z.two import two\n" + CALLS.format(called="two", name="one"))
+    write("flows_z/two.py", "from flows_z.one import one\n" + CALLS.format(called="one", name="two"))
+    told = refusal(str(tmp_path / "flows_z"))
+    assert "cannot import name 'one' from partially initialized module 'flows_z.one'" in told
+    assert "circular import" in told
+
+
+# --- lifetimes
+
+
+def test_a_tool_of_a_worker_may_not_need_one_of_a_task_and_both_are_named(write: Write) -> None:
+    source = write(
+        "lifetimes_a2.py",
+        """\
+        from collections.abc import AsyncIterator
+        from heddle import provides
+        class Store: ...
+        class Folder: ...
+        @provides(per="task")
+        async def folder() -> AsyncIterator[Folder]:
+            yield Folder()
+        @provides
+        async def store(folder: Folder) -> AsyncIterator[Store]:
+            yield Store()
+        """,
+    )
+    assert refusal(source) == (
+        f"{source}:8: Store lives as long as its worker and needs Folder, which is made for each task ({source}:5): "
+        "make both @provides(per='task'), or neither"
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Annotated, Any
 
 import pytest
@@ -216,8 +216,8 @@ async def generator(request: Echo) -> AsyncIterator[Echo]:
     yield request
 
 
-def not_async(request: Echo) -> Echo:
-    return request
+def plain_generator_of_outputs(request: Echo) -> Iterator[Echo]:
+    yield request
 
 
 @pytest.mark.parametrize(
@@ -236,8 +236,8 @@ def not_async(request: Echo) -> Echo:
         (positional_tool, "'forge' must be keyword-only and annotated"),
         (untyped_tool, "'forge' must be keyword-only and annotated"),
         (any_keywords, "'tools' must be keyword-only and annotated"),
-        (generator, "generator must be an `async def` function"),
-        (not_async, "not_async must be an `async def` function"),
+        (generator, "generator yields: a macro is an `async def` or a `def` that returns its output"),
+        (plain_generator_of_outputs, "plain_generator_of_outputs yields: a macro is"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )

@@ -14,7 +14,7 @@ from heddle import Run, Settings, macro, provides, reject, retry
 from heddle.errors import Code, DefinitionError, MacroFailure, TryAgain
 from heddle.macros.failures import Failure
 from heddle.macros.loading import AnyMacro, Registry
-from heddle.macros.macro import Provider
+from heddle.macros.tools import Provider
 from heddle.worker.executor import Tools, execute, tools_of
 
 
@@ -230,6 +230,19 @@ async def test_a_failure_keeps_the_error_that_caused_it() -> None:
 async def test_a_handler_that_has_not_finished_by_its_deadline_is_timed_out() -> None:
     failed = await failure(made(never, timeout=0.01))
     assert (failed.code, str(failed)) == (Code.TIMED_OUT, "not finished after 0.01 s")
+
+
+async def test_a_deadline_is_tried_again_only_if_timeout_error_itself_is_declared() -> None:
+    with pytest.raises(TryAgain, match=r"TimeoutError: not finished after 0\.01 s") as caught:
+        await run(made(never, {TimeoutError: retry(backoff=2.0)}, timeout=0.01))
+    assert caught.value.delay >= 2.0
+    assert (await failure(made(never, {OSError: retry(), Exception: retry()}, timeout=0.01))).code is Code.TIMED_OUT
+
+
+@pytest.mark.parametrize("declared", [reject, retry(times=1)])
+async def test_a_deadline_that_is_declared_and_not_tried_again_is_timed_out_all_the_same(declared: Failure) -> None:
+    failed = await failure(made(never, {TimeoutError: declared}, timeout=0.01), attempt=2)
+    assert failed.code is Code.TIMED_OUT
 
 
 async def test_a_deadline_is_no_bug() -> None:

@@ -1,0 +1,191 @@
+"""What a worker stands on: which macros and tiers it serves, its durables, and its announcement to the others."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Final
+
+import nats.errors
+import nats.js.errors
+from nats.aio.client import Client
+
+from heddle import events, subjects
+from heddle.broker.announcements import announcements
+from heddle.broker.cancellations import cancellations
+from heddle.broker.periodic import every
+from heddle.broker.relay import Delivery, Intake, Outbox, Source, looked_after
+from heddle.broker.streams import Streams, make_consumer
+from heddle.errors import BrokerError, DefinitionError
+from heddle.macros.loading import Registry
+from heddle.settings import Settings
+from heddle.telemetry.observer import Observer
+from heddle.worker import pulse
+from heddle.worker.crashes import Crashes
+from heddle.worker.executor import tools_of
+from heddle.worker.lanes import Lanes
+from heddle.worker.versions import Versions
+from heddle.worker.vetting import vet
+from heddle.worker.worker import Hand, Worker
+
+UNTIL_RULES_ARE_KNOWN: Final = ("local", "standard")
+ANNOUNCE_EVERY: Final = 3.0
+OVERDUE_EVERY: Final = 0.25
+_REPLICAS: Final = 16
+
+
+def served_types(registry: Registry, types: Sequence[str] | None) -> list[str]:
+    """The worker types to serve: those asked for, or all there are.
+
+    Raises:
+        DefinitionError: there is no macro for one that was asked for, or there is none at all.
+    """
+    names = sorted(registry.macros)
+    if missing := sorted(set(types or ()) - set(names)):
+        raise DefinitionError(f"no macro is called {', '.join(missing)}; there are {', '.join(names) or 'none'}")
+    if not names:
+        raise DefinitionError("there is no macro to serve: write one with @macro, or begin with `heddle init`")
+    return names if types is None else [name for name in names if name in types]
+
+
+@asynccontextmanager
+async def working(
+    client: Client,
+    streams: Streams,
+    registry: Registry,
+    settings: Settings,
+    observer: Observer,
+    replica: str,
+    *,
+    types: Sequence[str] | None = None,
+    tiers: Sequence[str] | None = None,
+) -> AsyncIterator[Worker]:
+    """Serve tasks for as long as the block runs.
+
+    Args:
+        client: the connection.
+        streams: when they were created.
+        registry: the macros.
+        settings: all settings; tools may ask for them.
+        observer: is told what happens.
+        replica: this process's name.
+        types: the worker types to serve; all macros' if None.
+        tiers: the tiers to serve; every declared one but frontier if None.
+
+    Raises:
+        DefinitionError: there is nothing to serve: no macro, or none whose fixtures hold.
+    """
+    names = await _vetted(registry, served_types(registry, types), observer)
+    macros = [macro for name in names for macro in registry.macros[name].values()]
+    outbox = Outbox(client, observer)
+    await outbox.start()
+    js = client.jetstream()
+    bucket = await js.key_value(subjects.WORKERS)
+    versions = Versions(registry, settings.worker.version_wait)
+    crashes = Crashes(registry, await js.key_value(subjects.CRASHES))
+    async with AsyncExitStack() as stack:
+        tools = await stack.enter_async_context(tools_of(registry, settings, macros, tiers=tiers or ()))
+        worker = Worker(client, registry, tools, settings.worker, observer, replica, outbox, versions, crashes)
+        worker.cancellations = await stack.enter_async_context(cancellations(client, worker.cancel))
+        worker.lanes = Lanes(settings.worker.slots, worker.work)
+        pulse.begin(settings.worker.ack_wait)  # from here on tasks run, and one may block the loop
+
+        def on_delivery(delivery: Delivery) -> None:
+            worker.held[delivery] = Hand()
+            worker.lanes.put(delivery)
+
+        worker.intake = Intake(client, settings.worker.slots, on_delivery, observer)
+        served = Served(client, streams.created[subjects.TASKS], worker.intake, names, tiers, settings)
+        await served.refresh()
+        worker.falls_back = served.falls_back
+        observer.see(events.ROLE_STARTED, "working", role="worker", replica=replica, types=names, tiers=sorted(served.tiers))
+
+        async def announce() -> None:
+            with contextlib.suppress(nats.errors.Error, BrokerError, TimeoutError):
+                await served.refresh()
+                worker.falls_back = served.falls_back
+                await bucket.put(replica, served.card(registry, replica))
+                versions.notice(await announcements(client), worker.clock(), lambda key: key == replica)
+
+        try:
+            async with (
+                looked_after(worker.intake, outbox),
+                every(settings.worker.ack_wait / 3, worker.heartbeat),
+                every(ANNOUNCE_EVERY, announce, at_once=True),
+                every(OVERDUE_EVERY, worker.look_for_overdue),
+            ):
+                yield worker
+                await worker.intake.stop()
+                await worker.intake.quiet(settings.worker.grace)
+        finally:
+            with contextlib.suppress(nats.errors.Error, TimeoutError):
+                await bucket.delete(replica)
+            await worker.lanes.stop()
+            for delivery in list(worker.held):
+                await worker.intake.hand_back(delivery, 0)
+            observer.see(events.ROLE_STOPPED, "stopped", role="worker", replica=replica)
+
+
+async def _vetted(registry: Registry, names: Sequence[str], observer: Observer) -> list[str]:
+    """The names whose fixtures hold; the others are told, and not served."""
+    served, problems = await vet(registry, names)
+    for name, problem in zip([name for name in names if name not in served], problems, strict=True):
+        observer.see(events.MACRO_WITHHELD, problem, worker_type=name)
+    if not served:
+        raise DefinitionError("no macro is left to serve: " + "; ".join(problems))
+    return served
+
+
+@dataclass(slots=True, eq=False)
+class Served:
+    """Which tiers a worker serves, and whether tasks can fall back: it follows the rules as the router publishes them."""
+
+    client: Client
+    created: int
+    intake: Intake
+    types: Sequence[str]
+    asked: Sequence[str] | None
+    settings: Settings
+    tiers: set[str] = field(default_factory=set)
+    falls_back: bool = False
+
+    async def refresh(self) -> None:
+        """Make the durables of tiers that came since; a tier that went keeps its queue, which may still hold tasks."""
+        self.falls_back = await self._told(subjects.FALLBACK_KEY) == subjects.NOVEL
+        declared = (await self._told(subjects.TIERS_KEY) or " ".join(UNTIL_RULES_ARE_KNOWN)).split()
+        wanted = self.asked if self.asked is not None else [tier for tier in declared if tier != subjects.FRONTIER]
+        for tier in [tier for tier in wanted if tier not in self.tiers]:
+            for worker_type in self.types:
+                await self.intake.add(self._source(worker_type, tier))
+            self.tiers.add(tier)
+
+    async def _told(self, key: str) -> str:
+        """What the router wrote there of its rules; nothing, as long as none has."""
+        meta = await self.client.jetstream().key_value(subjects.META)
+        try:
+            return ((await meta.get(key)).value or b"").decode()
+        except nats.js.errors.KeyNotFoundError:
+            return ""
+
+    def card(self, registry: Registry, replica: str) -> bytes:
+        """Who serves what, as the worker says it every few seconds; the bucket forgets who falls silent."""
+        types = {name: registry.readable(name) for name in self.types}
+        return json.dumps({"replica": replica, "types": types, "tiers": sorted(self.tiers)}).encode()
+
+    def _source(self, worker_type: str, tier: str) -> Source:
+        durable = subjects.worker_durable(worker_type, tier)
+
+        async def make() -> None:
+            await make_consumer(
+                self.client,
+                subjects.TASKS,
+                durable,
+                filter_subject=subjects.routed(worker_type, tier),
+                ack_wait=self.settings.worker.ack_wait,
+                max_ack_pending=_REPLICAS * self.settings.worker.slots,
+            )
+
+        return Source(subjects.TASKS, self.created, durable, make)
