@@ -9,7 +9,7 @@ import sys
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
@@ -38,7 +38,7 @@ class Registry(Versioned[AnyMacro]):
 
     providers: Mapping[Any, Provider]
     sources: tuple[str, ...] = ()
-    upgrades: Upgrades = MappingProxyType({})
+    upgrades: Upgrades = field(default_factory=dict)
 
     def readable(self, name: str) -> list[int]:
         """The versions of a macro whose tasks can be run, oldest first: those with a handler, and those that can be upgraded to one."""
