@@ -77,18 +77,23 @@ class _Proof:
             yield self._told(path, "type", _kind(one), _kind(other))
             return
         within = assumed | {pair}
-        for keyword in ("anyOf", "oneOf"):
-            if keyword in one:
-                for branch in one[keyword]:
-                    yield from self.missing(branch, other, path, within)
-                return
-        if (values := _values(one)) is not None:
+        if "anyOf" in one or "oneOf" in one:
+            yield from self._each_of(one, other, path, within)
+        elif (values := _values(one)) is not None:
             yield from self._values(values, other, path)
         elif "anyOf" in other or "oneOf" in other:
             yield from self._one_of(one, other, path, within)
         else:
             yield from self._beyond(one, other, path)
             yield from self._same_kind(one, other, path, within)
+
+    def _each_of(self, one: Schema, other: Schema, path: str, assumed: _Pairs) -> Iterator[Difference]:
+        """Every branch has to be included; one that is altogether foreign is told by its name."""
+        kinds = {(path, "type"), (f"{path}.{one.get('discriminator', {}).get('propertyName')}".lstrip("."), "enum")}
+        for branch in one.get("anyOf") or one["oneOf"]:
+            found = list(self.missing(branch, other, path, assumed))
+            foreign = any((difference.path, difference.keyword) in kinds for difference in found)
+            yield from [Difference(path, "type", self._lost_or_gained(_named(branch)))] if foreign else found
 
     def _told(self, path: str, keyword: str, narrow: Any, wide: Any) -> Difference:
         old, new = (narrow, wide) if self.narrow_is_old else (wide, narrow)
@@ -108,8 +113,7 @@ class _Proof:
         validator = validator_of({**other, "$defs": self.wide.get("$defs", {})})
         lost = [value for value in values if problems(validator, value) is not None]
         if lost:
-            words = ", ".join(map(_shown, lost))
-            yield Difference(path, "enum", f"no longer: {words}" if self.narrow_is_old else f"now also: {words}")
+            yield Difference(path, "enum", self._lost_or_gained(", ".join(map(_shown, lost))))
 
     def _one_of(self, one: Schema, other: Schema, path: str, assumed: _Pairs) -> Iterator[Difference]:
         """Some branch has to include it; if none does, what is missing to the nearest is told."""
@@ -201,6 +205,10 @@ class _Proof:
             default, other_default = (part[name].get("default", _MISSING) for part in (mine, theirs))
             if _text(default) != _text(other_default):
                 yield self._told(f"{path}.{name}".lstrip("."), "default", default, other_default)
+
+    def _lost_or_gained(self, words: str) -> str:
+        """Of values that the narrow schema has alone."""
+        return f"no longer: {words}" if self.narrow_is_old else f"now also: {words}"
 
     def _removed_or_added(self) -> str:
         """Of a field that the narrow schema has alone."""
