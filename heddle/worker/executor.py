@@ -86,6 +86,8 @@ async def execute(
                 output = await macro.handler(request, **keywords)
         else:
             output = await _output(macro, request, tools, run, on_call)
+        if deadline.expired():  # it swallowed its cancellation and returned all the same
+            raise TimeoutError
     except BaseException as error:  # a handler may raise anything, and its neighbours must not notice
         if isinstance(error, asyncio.CancelledError) and _is_cancelled():
             raise
@@ -126,6 +128,8 @@ async def _within(timeout: float) -> AsyncIterator[None]:
         if deadline.expired():
             raise _Late from None
         raise
+    if deadline.expired():  # swallowed
+        raise _Late
 
 
 async def _output(macro: AnyMacro, request: BaseModel, tools: Tools, run: Run, on_call: OnCall) -> Any:

@@ -27,12 +27,15 @@ from heddle.worker import pulse
 from heddle.worker.crashes import Crashes
 from heddle.worker.executor import tools_of
 from heddle.worker.lanes import Lanes
+from heddle.worker.tools import health
 from heddle.worker.versions import Versions
 from heddle.worker.vetting import vet
 from heddle.worker.worker import Hand, Worker
 
 UNTIL_RULES_ARE_KNOWN: Final = ("local", "standard")
 ANNOUNCE_EVERY: Final = 3.0
+HEALTH_EVERY: Final = 30.0
+"""Seconds between questions to the tools whether they are well."""
 OVERDUE_EVERY: Final = 0.25
 _REPLICAS: Final = 16
 
@@ -99,7 +102,13 @@ async def working(
 
         worker.intake = Intake(client, settings.worker.slots, on_delivery, observer)
         served = Served(client, streams.created[subjects.TASKS], worker.intake, names, tiers, settings)
+        async def ask_health() -> None:
+            served.unwell = {name: why for name, why in (await health(tools)).items() if why}
+            for name, why in served.unwell.items():
+                observer.see(events.TOOL_UNWELL, why, tool=name)
+
         await served.refresh()
+        await ask_health()
         worker.falls_back = served.falls_back
         observer.see(events.ROLE_STARTED, "working", role="worker", replica=replica, types=names, tiers=sorted(served.tiers))
 
@@ -115,6 +124,7 @@ async def working(
                 looked_after(worker.intake, outbox),
                 every(settings.worker.ack_wait / 3, worker.heartbeat),
                 every(ANNOUNCE_EVERY, announce, at_once=True),
+                every(HEALTH_EVERY, ask_health),
                 every(OVERDUE_EVERY, worker.look_for_overdue),
             ):
                 yield worker
@@ -150,6 +160,7 @@ class Served:
     asked: Sequence[str] | None
     settings: Settings
     tiers: set[str] = field(default_factory=set)
+    unwell: dict[str, str] = field(default_factory=dict)
     falls_back: bool = False
 
     async def refresh(self) -> None:
@@ -173,7 +184,7 @@ class Served:
     def card(self, registry: Registry, replica: str) -> bytes:
         """Who serves what, as the worker says it every few seconds; the bucket forgets who falls silent."""
         types = {name: registry.readable(name) for name in self.types}
-        return json.dumps({"replica": replica, "types": types, "tiers": sorted(self.tiers)}).encode()
+        return json.dumps({"replica": replica, "types": types, "tiers": sorted(self.tiers), "unwell": self.unwell}).encode()
 
     def _source(self, worker_type: str, tier: str) -> Source:
         durable = subjects.worker_durable(worker_type, tier)

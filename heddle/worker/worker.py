@@ -189,12 +189,13 @@ class Worker:
         hand.macro = macro
         if macro.breaker is not None:
             self._pass_circuit(macro, task.attempt, now)
-        hand.lane, hand.until = asyncio.current_task(), now + macro.timeout
+        hand.lane, until = asyncio.current_task(), now + macro.timeout
         if delivered >= ALONE_FROM and self.registry.sources:
-            hand.until = float("inf")  # who runs it there keeps its deadline
             output = await self._alone(delivery, task, hand.task_id, macro)
         else:
-            run = Run(hand.task_id, task.attempt, hand.until, lambda text: self._report(task, hand.task_id, text))
+            if macro.pool is None:  # elsewhere it may have to wait for its turn, and can be stopped
+                hand.until = until
+            run = Run(hand.task_id, task.attempt, until, lambda text: self._report(task, hand.task_id, text))
             output = await execute(
                 macro,
                 request,
