@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import time
 from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -20,10 +22,11 @@ from heddle.errors import Code, DefinitionError, HeddleError, MacroFailure
 from heddle.macros.decoders import decoder_findings
 from heddle.macros.fixtures import Failing, fixture_folder, fixture_text, read_fixture, shown
 from heddle.macros.loading import AnyMacro, Registry, load
-from heddle.macros.standins import Recording
+from heddle.macros.macro import Run
+from heddle.macros.standins import Recording, tools_by_name
 from heddle.planning.phrases import compile_phrases
 from heddle.settings import load_settings
-from heddle.worker.executor import tools_of
+from heddle.worker.tools import run_tools, tools_of
 from heddle.worker.vetting import Ended, Replayed, readable_versions, replay, replay_all, run_once
 
 # --- check
@@ -219,9 +222,11 @@ def record(
 
 async def _record(registry: Registry, macro: AnyMacro, given: dict[str, Any], path: Path) -> dict[str, Any]:
     """Run a macro on its real tools and write the fixture; what to tell of it."""
-    async with tools_of(registry, load_settings(), [macro]) as real:
+    async with tools_of(registry, load_settings(), [macro], tiers=[macro.tier]) as served, AsyncExitStack() as stack:
+        about = Run(task_id="recorded", attempt=1, deadline=time.time() + macro.timeout)
+        real = await run_tools(tools_by_name(macro).values(), served, about, stack)
         recording = Recording(macro, real, path.parent)
-        ended = await run_once(macro, given, {**real, **recording.tools})
+        ended = await run_once(macro, given, {**served, **recording.tools})
     if recording.trouble:
         raise DefinitionError(f"{macro.where}: {macro.name} cannot be recorded: {recording.trouble[0]}. Nothing was written")
     answers = recording.answers()

@@ -72,6 +72,7 @@ class _Order:
     task_id: str
     attempt: int
     silence: float
+    tiers: Sequence[str]
 
 
 async def run_alone(
@@ -86,6 +87,7 @@ async def run_alone(
     silence: float,
     report: Callable[[str], None],
     on_bug: Callable[[str], None],
+    tiers: Sequence[str] = (),
 ) -> bytes:
     """Run a macro in a fresh process; the process is gone when this returns or raises, and when it is cancelled.
 
@@ -100,6 +102,7 @@ async def run_alone(
         silence: seconds that its event loop may be silent before the process is killed.
         report: is told of the handler's progress.
         on_bug: is told the traceback of an error that the macro does not declare.
+        tiers: for which it is made: on the frontier tier alone may its tools be models.
 
     Returns:
         The output as JSON, of any length.
@@ -111,7 +114,7 @@ async def run_alone(
         Died: the process ended without a result: by itself, or killed because its loop was silent.
         DefinitionError: the task did not begin, because its macro or its tools could not be made.
     """
-    order = _Order(sources, worker_type, version, request_json.decode(), task_id, attempt, silence)
+    order = _Order(sources, worker_type, version, request_json.decode(), task_id, attempt, silence, tiers)
     async with _process() as (child, listener, reader, writer):
         writer.write(json.dumps(asdict(order)).encode() + b"\n")
         answer = asyncio.create_task(_answer(reader, report))
@@ -233,7 +236,7 @@ async def _carry_out(order: _Order, channel: _Channel) -> None:
         try:
             registry = load(order.sources)
             macro = _macro(registry, order)
-            tools = await stack.enter_async_context(tools_of(registry, load_settings(), [macro]))
+            tools = await stack.enter_async_context(tools_of(registry, load_settings(), [macro], tiers=order.tiers))
         except Exception as error:  # noqa: BLE001  # a provider may raise anything; the task is not to blame
             channel.tell(_line("unprepared", str(error) if isinstance(error, HeddleError) else described(error)))
             return

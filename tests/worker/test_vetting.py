@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from heddle import macro, reject, retry
+from heddle import Calls, macro, reject, retry
 from heddle.errors import DefinitionError
 from heddle.macros.fixtures import Fixture, read_fixture
 from heddle.macros.loading import Registry, load
@@ -215,3 +215,21 @@ async def test_an_older_version_is_replayed_by_its_own_handler(tmp_path: Path) -
     (tmp_path / "one.py").write_text(IMPORTS + "".join(versions))
     write_fixtures(tmp_path, {"one/new": GOOD, "one/old": "version: 1\ninput: {word: a}\noutput: {word: a!}\n"})
     assert [replayed.wrong for replayed in await replay_all(load([str(tmp_path / "one.py")]), "one")] == [None, None]
+
+
+# --- macros that call others
+
+
+@macro(calls=[say], fails={Gone: reject})
+async def tell(request: Request, *, calls: Calls) -> int:
+    return len((await calls(say, request)).words)
+
+
+@pytest.mark.parametrize(("word", "end"), [("well", "output: 2"), ("gone", "fails: {error: Gone}")])
+async def test_a_called_macro_runs_for_real_and_its_tools_are_scripted_with_the_caller_s(tmp_path: Path, word: str, end: str) -> None:
+    assert await replay(tell, fixture(tmp_path, f"{scripted(word)}\n{end}")) is None
+
+
+async def test_an_error_that_only_the_called_macro_declares_is_known_by_its_name_and_the_caller_s_bug(tmp_path: Path) -> None:
+    script = "tools: {Forge: {words: {raises: Busy}}}\nfails: {code: handler_failed}"
+    assert await replay(tell, fixture(tmp_path, script)) is None
