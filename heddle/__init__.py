@@ -5,6 +5,20 @@ from heddle.macros.failures import breaker, fallback, reject, retry
 from heddle.macros.macro import Calls, Run, macro
 from heddle.macros.schema import person_only
 from heddle.macros.tools import provides
+from heddle.macros.upgrades import upgrade
 from heddle.settings import Settings
 
-__all__ = ["Calls", "HeddleError", "Run", "Settings", "breaker", "fallback", "macro", "person_only", "provides", "reject", "retry"]
+__all__ = [
+    "Calls",
+    "HeddleError",
+    "Run",
+    "Settings",
+    "breaker",
+    "fallback",
+    "macro",
+    "person_only",
+    "provides",
+    "reject",
+    "retry",
+    "upgrade",
+]

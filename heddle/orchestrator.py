@@ -123,7 +123,7 @@ class Orchestrator:
             return None
         if plan.model_calls:
             self.observer.count(events.MODEL_CALLS, plan.planned_by)
-        tiers = {macro.name: macro.tier for macro in planner.registry.newest()}
+        tiers = {macro.name: macro.tier for macro in planner.offers.newest()}
         state = goal_state(goal, goal_id, plan, tiers, delivery.stored, self.clock())
         await self.records.put(key, state.model_dump_json(exclude_none=True).encode())
         self.observer.see(
@@ -306,7 +306,7 @@ async def orchestrating(
 
     await orchestrator.outcomes.add(Source(subjects.OUTCOMES, streams.created[subjects.OUTCOMES], subjects.FOLLOWER_DURABLE, make_follower))
     await orchestrator.goals.add(Source(subjects.GOALS, streams.created[subjects.GOALS], subjects.ORCHESTRATOR_DURABLE, make_goals))
-    observer.see(events.ROLE_STARTED, "orchestrating", role="orchestrator", replica=replica, macros=sorted(planner.registry.macros))
+    observer.see(events.ROLE_STARTED, "orchestrating", role="orchestrator", replica=replica, macros=sorted(planner.offers.macros))
     try:
         async with looked_after(orchestrator.goals, orchestrator.outcomes, outbox):
             yield orchestrator

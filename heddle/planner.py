@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from heddle.errors import Code, ModelUnavailable, PlanError
 from heddle.llm.model import Model
-from heddle.macros.loading import Registry
+from heddle.planning.offer import Offers
 from heddle.planning.phrases import NoMatch, Phrasebook, compile_phrases, match_phrases
 from heddle.planning.plan import Plan, check_plan, parse_answer
 from heddle.planning.prompt import Prefix, prefix_of
@@ -18,9 +18,9 @@ PHRASES = "phrases"
 
 @dataclass(frozen=True, slots=True)
 class Planner:
-    """A planner for one registry; the prompt's prefix and the phrases are made once."""
+    """A planner for some macros, with their code or without; the prompt's prefix and the phrases are made once."""
 
-    registry: Registry
+    offers: Offers
     prefix: Prefix
     phrasebook: Phrasebook
     model: Model | None
@@ -48,7 +48,7 @@ class Planner:
             if self.phrases != "fallback":
                 raise ModelUnavailable(f"{unmatched}{error}", error.remedy) from None
             return self._by_phrases(instruction, f"{error}; to plan with the model: {error.remedy}")
-        calls = check_plan(parse_answer(answer.text), self.registry, self.max_tasks)
+        calls = check_plan(parse_answer(answer.text), self.offers, self.max_tasks)
         return Plan(calls, self.model.name, 1, answer=answer.text)
 
     def _by_phrases(self, instruction: str, note: str | None) -> Plan:
@@ -56,13 +56,13 @@ class Planner:
             case NoMatch(reason=reason):
                 raise PlanError(Code.UNSUPPORTED_GOAL, f"{reason} ({note})" if note else reason)
             case calls:
-                return Plan(check_plan(calls, self.registry, self.max_tasks), PHRASES, 0, note)
+                return Plan(check_plan(calls, self.offers, self.max_tasks), PHRASES, 0, note)
 
 
-def make_planner(registry: Registry, model: Model | None, phrases: Literal["off", "fallback", "first"], max_tasks: int) -> Planner:
-    """A planner for a registry.
+def make_planner(offers: Offers, model: Model | None, phrases: Literal["off", "fallback", "first"], max_tasks: int) -> Planner:
+    """A planner for macros: a registry of live ones, or a catalogue of contracts.
 
     Raises:
         DefinitionError: a phrase of a macro cannot be used.
     """
-    return Planner(registry, prefix_of(registry), compile_phrases(registry.newest()), model, phrases, max_tasks)
+    return Planner(offers, prefix_of(offers), compile_phrases(offers.newest()), model, phrases, max_tasks)

@@ -11,9 +11,8 @@ from rich.markup import escape
 from heddle.cli.goal import read_context
 from heddle.cli.options import Macros, Output, OutputFormat, macro_sources
 from heddle.cli.output import Exit, aside, console, fail, print_json, print_table, run
-from heddle.cli.roles import planner_for
+from heddle.cli.roles import planner_for, read_offers
 from heddle.errors import ModelUnavailable, PlanError
-from heddle.macros.loading import load
 from heddle.settings import load_settings
 
 
@@ -46,14 +45,14 @@ async def _plan(text: str, context: dict[str, Any], macros: list[str] | None, ph
     if wanted not in {"off", "fallback", "first"}:
         raise typer.BadParameter(f"--phrases {wanted!r} is not one of off, fallback, first")
     settings = settings.model_copy(update={"planner": settings.planner.model_copy(update={"phrases": wanted})})
-    async with planner_for(load(macro_sources(macros)), settings) as planner:
+    async with planner_for(read_offers(macro_sources(macros)), settings) as planner:
         try:
             made = await planner.plan(text, context)
         except ModelUnavailable as error:
             return {"error": f"{error.code.value}: {error}; to get the model: {error.remedy}", "answer": None}
         except PlanError as error:
             return {"error": f"{error.code.value}: {error}", "answer": error.answer}
-        tiers = {macro.name: macro.tier for macro in planner.registry.newest()}
+        tiers = {macro.name: macro.tier for macro in planner.offers.newest()}
         return {
             "planned_by": made.planned_by,
             "model_calls": made.model_calls,

@@ -24,7 +24,7 @@ from heddle.cli.options import (
     words,
 )
 from heddle.cli.output import Exit, run, until_stopped
-from heddle.cli.roles import ground, planner_for
+from heddle.cli.roles import ground, planner_for, read_offers
 from heddle.errors import SettingsError
 from heddle.macros.loading import load
 from heddle.messages import is_name
@@ -81,10 +81,10 @@ def orchestrator(
 
     async def work() -> None:
         settings = load_settings()
-        registry = load(macro_sources(macros))
+        offers = read_offers(macro_sources(macros))
         url = server_url(server)
         async with (
-            planner_for(registry, settings) as planner,
+            planner_for(offers, settings) as planner,
             ground(url, "orchestrator", settings, log_level=log_level, metrics_port=metrics_port, metrics_host=metrics_host) as on,
             orchestrating(on.client, on.streams, planner, settings.orchestrator, on.observer, on.replica),
         ):

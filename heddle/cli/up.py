@@ -66,10 +66,10 @@ def _greet(running: System, rules: Path) -> None:
     planner = running.orchestrator.planner
     out = console()
     out.print(f"[bold]heddle is up[/] at {running.server.url} (nats-server {running.server.version}, store {escape(str(STORE))})")
-    out.print(f"rules {escape(str(rules))}, digest {running.router.rules.digest}; macros {', '.join(sorted(planner.registry.macros))}")
-    for line in missing_rules(uncovered(running.router.rules, planner.registry.macros), rules):
+    out.print(f"rules {escape(str(rules))}, digest {running.router.rules.digest}; macros {', '.join(sorted(planner.offers.macros))}")
+    for line in missing_rules(uncovered(running.router.rules, planner.offers.macros), rules):
         aside().print(f"[yellow]missing:[/] {escape(line)}")
-    example = next((goal for macro in planner.registry.newest() for goal, _ in macro.examples), "what you want")
+    example = next((goal for macro in planner.offers.newest() for goal, _ in macro.examples), "what you want")
     out.print(
         f"\nin another terminal:\n  heddle goal {escape(shlex.quote(example))}\n  heddle status\n  heddle dead list\n\nCtrl-C stops it."
     )

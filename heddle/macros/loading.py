@@ -9,7 +9,7 @@ import sys
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
@@ -20,30 +20,37 @@ from heddle.errors import DefinitionError
 from heddle.macros.failures import described
 from heddle.macros.macro import Macro, with_called
 from heddle.macros.tools import Provider, check_lifetimes, tool_name
+from heddle.macros.upgrades import AnyUpgrade, Route, Upgrade, Upgrades, collect_upgrades, route_of
+from heddle.macros.versioned import Versioned
 from heddle.settings import Settings
 
 AnyMacro = Macro[..., Any]
 
 
 @dataclass(frozen=True)
-class Registry:
-    """The macros at hand, by name and version, and the providers of their tools, by type.
+class Registry(Versioned[AnyMacro]):
+    """The macros at hand, by name and version, the providers of their tools, by type, and the upgrades of old inputs.
 
-    `sources` is where they were loaded from, so that another process can load them too; empty if they were not.
+    Attributes:
+        sources: where they were loaded from, so that another process can load them too; empty if they were not.
+        upgrades: by macro and by the version that they begin with.
     """
 
-    macros: Mapping[str, Mapping[int, AnyMacro]]
     providers: Mapping[Any, Provider]
     sources: tuple[str, ...] = ()
+    upgrades: Upgrades = field(default_factory=dict)
 
-    def newest(self) -> list[AnyMacro]:
-        """The newest version of every macro, by name."""
-        return [versions[max(versions)] for _, versions in sorted(self.macros.items())]
+    def readable(self, name: str) -> list[int]:
+        """The versions of a macro whose tasks can be run, oldest first: those with a handler, and those that can be upgraded to one."""
+        return sorted({*self.macros.get(name, ()), *self.upgrades.get(name, ())})
 
-    def find(self, name: str, version: int | None = None) -> AnyMacro | None:
-        """The macro of that name, of that version or the newest; None if there is none."""
-        versions = self.macros.get(name, {})
-        return versions.get(max(versions, default=0) if version is None else version)
+    def route(self, name: str, version: int | None = None) -> Route | None:
+        """How a task of this version is run, of the newest unless one is named; None if it cannot be read here.
+
+        A version that has a handler runs it. Another is upgraded to the next version that has one.
+        """
+        macros = self.macros.get(name, {})
+        return route_of(max(macros, default=0) if version is None else version, macros, self.upgrades.get(name, {}))
 
 
 def load(sources: Sequence[str]) -> Registry:
@@ -64,13 +71,16 @@ def collect(items: Iterator[Any]) -> Registry:
     """A registry of the macros and providers among some values, and of all macros that those call; what is met twice counts once.
 
     Raises:
-        DefinitionError: two macros share a name and version, two providers a type, a tool has no provider, or a tool needs one
-            that does not live as long.
+        DefinitionError: two macros share a name and version, two providers a type, a tool has no provider, a tool needs one
+            that does not live as long, or upgrades do not lead from version to version.
     """
     macros: dict[str, dict[int, AnyMacro]] = {}
     providers: dict[Any, Provider] = {}
+    upgrades: list[AnyUpgrade] = []
     for item in items:
         match item:
+            case Upgrade():
+                upgrades.append(item)
             case Macro():
                 for one in with_called([item]):
                     known = macros.setdefault(one.name, {}).setdefault(one.version, one)
@@ -88,7 +98,7 @@ def collect(items: Iterator[Any]) -> Registry:
                         f"write `@provides async def {parameter}() -> AsyncIterator[{tool_name(tool)}]` in a file beside it"
                     )
     check_lifetimes(providers)
-    return Registry(MappingProxyType(macros), MappingProxyType(providers))
+    return Registry(MappingProxyType(macros), MappingProxyType(providers), upgrades=MappingProxyType(collect_upgrades(upgrades, macros)))
 
 
 def _modules(sources: Sequence[str]) -> Iterator[ModuleType]:

@@ -122,7 +122,19 @@ class Macro(Generic[P, R_co]):
             MacroFailure: `invalid_payload`, naming every field at fault.
         """
         try:
-            return self.input.model_validate_json(_TO_JSON(payload), strict=True, extra="forbid")
+            written = _TO_JSON(payload)
+        except Exception as error:  # noqa: BLE001  # what has no JSON form, or is nested too deep
+            raise MacroFailure(Code.INVALID_PAYLOAD, described(error)) from None
+        return self.read_json(written)
+
+    def read_json(self, payload: bytes) -> BaseModel:
+        """The same of a payload as it stands in a message.
+
+        Raises:
+            MacroFailure: `invalid_payload`, naming every field at fault.
+        """
+        try:
+            return self.input.model_validate_json(payload, strict=True, extra="forbid")
         except Exception as error:  # noqa: BLE001  # a validator of the macro's own may raise anything
             raise MacroFailure(Code.INVALID_PAYLOAD, _explain(error)) from None
 
@@ -228,7 +240,7 @@ def macro(
             handler=function,
             input=input_model,
             schema=schema,
-            output_schema=compile_schema(output, f"{where}: {macro_name}'s output"),
+            output_schema=compile_schema(output, f"{where}: {macro_name}'s output", "serialization"),
             output=TypeAdapter(output),
             tools=MappingProxyType({name: kind for name, kind in injected.items() if kind not in {Run, Calls}}),
             run_parameter=_parameter(injected, Run),

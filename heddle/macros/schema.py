@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, Final
+from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
+from typing import Any, Final, Literal
 
 from pydantic import AliasChoices, AliasPath, BaseModel, GetJsonSchemaHandler, TypeAdapter
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
+from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import CoreSchema
+from pydantic_core.core_schema import DataclassField, ModelField, TypedDictField
 
 from heddle.errors import DefinitionError
 
@@ -35,32 +38,98 @@ person_only: Final = PersonOnly()
 Schema = dict[str, Any]
 
 
-def compile_schema(annotation: Any, what: str) -> Schema:
-    """The JSON Schema (2020-12) of a type, every object closed.
+DEFINITIONS: Final = "#/$defs/"
+"""What a reference within a compiled schema begins with; the name of the definition follows."""
+
+
+class _Written(GenerateJsonSchema):
+    """The schema of what is written: a field with a default is there too."""
+
+    def field_is_required(self, field: ModelField | DataclassField | TypedDictField, total: bool) -> bool:
+        if field["type"] == "typed-dict-field":
+            return super().field_is_required(field, total)
+        return not field.get("serialization_exclude") and "serialization_exclude_if" not in field
+
+
+def compile_schema(annotation: Any, what: str, mode: Literal["validation", "serialization"] = "validation") -> Schema:
+    """The JSON Schema (2020-12) of a type, every object closed, unions discriminated where a field tells their members apart.
 
     Args:
         annotation: a pydantic model, or any type that pydantic can describe.
         what: how to name the place in an error, such as "repo_triage's input".
+        mode: of what is read, or of what is written.
 
     Raises:
         DefinitionError: the type has no schema, or some part of it would be an untyped object; it names the field.
     """
+    written = mode == "serialization"
+    generator = _Written if written else GenerateJsonSchema
     try:
-        schema = TypeAdapter(annotation).json_schema(mode="validation")
+        schema = TypeAdapter(annotation).json_schema(mode=mode, by_alias=not written, schema_generator=generator)
     except (PydanticSchemaGenerationError, PydanticUserError) as error:
         raise DefinitionError(f"{what} has no JSON Schema: {error.message.splitlines()[0]}") from None
+    if set(schema) == {"$ref", "$defs"}:  # a model that contains itself
+        schema = {**deepcopy(schema["$defs"][schema["$ref"].removeprefix(DEFINITIONS)]), "$defs": schema["$defs"]}
+    without_fields = not written and annotation is not BaseModel  # as a whole: an input may be nothing
     for path, part in _objects(schema):
-        match part:
-            case {"properties": _}:
-                part["additionalProperties"] = False
-            case {"additionalProperties": dict(values)} if values:
-                pass
-            case _:
-                where = f" at {path}" if path else ""
-                raise DefinitionError(
-                    f"{what}{where} is an untyped object: a model cannot know its keys. Use a pydantic model with named fields, or dict[str, T]."
-                )
+        _close(part, f"{what}{f' at {path}' if path else ''}", written=written, without_fields=part is schema and without_fields)
+    for _, part in _parts(schema, ""):
+        if isinstance(part, dict) and isinstance(part.get("anyOf"), list):
+            _discriminate(part, schema.get("$defs", {}))
     return {"$schema": DIALECT, **schema}
+
+
+def _close(part: Schema, place: str, *, written: bool, without_fields: bool) -> None:
+    match part:
+        case {"additionalProperties": True | dict(), "properties": _} if written:
+            raise DefinitionError(f"{place} lets through keys that it does not name (extra='allow'): name them as fields")
+        case {"properties": dict(fields)} if fields or without_fields:
+            part["additionalProperties"] = False
+        case {"patternProperties": dict()}:
+            part["additionalProperties"] = False
+        case {"additionalProperties": dict(values)} if values:
+            pass
+        case _:
+            raise DefinitionError(
+                f"{place} is an untyped object: a model cannot know its keys. Use a pydantic model with named fields, or dict[str, T]."
+            )
+
+
+def _discriminate(part: Schema, definitions: Mapping[str, Schema]) -> None:
+    """Make a union of models, None aside, one that says by which field they are told apart, if there is such a field."""
+    members = [member for member in part["anyOf"] if member != {"type": "null"}]
+    chosen = _discriminator(members, definitions)
+    if chosen is None:
+        return
+    if len(members) == len(part["anyOf"]):
+        part["oneOf"], part["discriminator"] = part.pop("anyOf"), chosen
+    else:
+        part["anyOf"] = [{"oneOf": members, "discriminator": chosen}, {"type": "null"}]
+
+
+def _discriminator(members: Sequence[Schema], definitions: Mapping[str, Schema]) -> Schema | None:
+    if len(members) < 2 or not all(set(member) == {"$ref"} for member in members):
+        return None
+    models = {member["$ref"]: definitions[member["$ref"].removeprefix(DEFINITIONS)] for member in members}
+    for name in next(iter(models.values())).get("properties", {}):
+        pairs = [(word, reference) for reference, model in models.items() for word in _words(model, name)]
+        mapping = dict(pairs)
+        if len(mapping) == len(pairs) and set(mapping.values()) == set(models):
+            return {"propertyName": name, "mapping": mapping}
+    return None
+
+
+def _words(model: Schema, name: str) -> list[str]:
+    """The words that a field may hold, if it must be there and holds nothing else."""
+    if name not in model.get("required", ()):
+        return []
+    match model["properties"][name]:
+        case {"const": str(word)}:
+            return [word]
+        case {"enum": [*words]} if all(isinstance(word, str) for word in words):
+            return words
+        case _:
+            return []
 
 
 def planner_schema(schema: Schema, hidden: frozenset[str]) -> Schema:
@@ -107,8 +176,10 @@ def _objects(schema: Schema) -> Iterator[tuple[str, Schema]]:
         match part:
             case True:
                 yield path, {}
-            case dict() if part.get("type") == "object" or _says_nothing(part):
+            case dict() if _may_be(part, "object") or _says_nothing(part):
                 yield path, part
+            case dict() if _may_be(part, "array") and not part.keys() & {"items", "prefixItems"} and part.get("maxItems") != 0:
+                yield f"{path}[]", {}
 
 
 def _parts(schema: Any, path: str) -> Iterator[tuple[str, Any]]:
@@ -118,6 +189,8 @@ def _parts(schema: Any, path: str) -> Iterator[tuple[str, Any]]:
         return
     for name, part in (schema.get("properties") or {}).items():
         yield from _parts(part, f"{path}.{name}".lstrip("."))
+    for part in (schema.get("patternProperties") or {}).values():
+        yield from _parts(part, f"{path}.*")
     for name, part in (schema.get("$defs") or {}).items():
         yield from _parts(part, name)
     for keyword in ("items", "additionalProperties"):
@@ -129,6 +202,11 @@ def _parts(schema: Any, path: str) -> Iterator[tuple[str, Any]]:
 
 
 _TYPING_KEYWORDS: Final = frozenset({"type", "$ref", "enum", "const", "anyOf", "oneOf", "allOf", "not"})
+
+
+def _may_be(schema: Schema, kind: str) -> bool:
+    named = schema.get("type")
+    return kind in named if isinstance(named, list) else named == kind
 
 
 def _says_nothing(schema: Schema) -> bool:

@@ -22,8 +22,8 @@ from hassil.intents import Intent, SlotList
 from hassil.parser import ParseError
 
 from heddle.errors import DefinitionError, MacroFailure
-from heddle.macros.loading import AnyMacro
 from heddle.macros.schema import Schema
+from heddle.planning.offer import Offer
 from heddle.planning.plan import PlannedCall
 
 MAX_CHARACTERS: Final = 2_000
@@ -62,7 +62,7 @@ class Phrasebook:
     letters: str
 
 
-def compile_phrases(macros: Sequence[AnyMacro]) -> Phrasebook:
+def compile_phrases(macros: Sequence[Offer]) -> Phrasebook:
     """Compile the phrases of all macros.
 
     Raises:
@@ -119,7 +119,7 @@ class _Kind:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class _Phrase:
-    macro: AnyMacro
+    macro: Offer
     slots: Mapping[str, _Kind]
     intents: hassil.Intents
     clauses: frozenset[frozenset[str]]
@@ -130,7 +130,7 @@ class _Phrase:
         return all(any(fragment in heard for fragment in clause) for clause in self.clauses)
 
 
-def _compile(macro: AnyMacro, phrase: str) -> _Phrase:
+def _compile(macro: Offer, phrase: str) -> _Phrase:
     data = hassil.IntentData([re.sub(r"\{[^{}]*\}|[^{]+", lambda part: part[0] if part[0][0] == "{" else _fold(part[0]), phrase)])
     try:
         least, most = _words(data.sentences[0].expression)
@@ -167,7 +167,7 @@ def _words(part: hassil.Expression) -> tuple[Counter[str], Counter[str]]:
     raise ValueError("a <rule> means nothing here: there are no expansion rules")
 
 
-def _check(macro: AnyMacro, phrase: str, least: Counter[str], most: Counter[str]) -> None:
+def _check(macro: Offer, phrase: str, least: Counter[str], most: Counter[str]) -> None:
     if glued := re.search(r"[^\s(\[|;]\{|\}[^\s)\]|;]", phrase):
         raise ValueError(f"a slot touches what stands beside it, at {glued[0]!r}: put a space between them")
     if twice := [name for name, times in most.items() if name and times > 1]:
@@ -179,7 +179,7 @@ def _check(macro: AnyMacro, phrase: str, least: Counter[str], most: Counter[str]
         raise ValueError("it needs a word of its own that cannot be left out, or it would fit goals that mean something else")
 
 
-def _slot(macro: AnyMacro, name: str) -> _Kind:
+def _slot(macro: Offer, name: str) -> _Kind:
     fields: Schema = macro.schema.get("properties", {})
     if name in macro.hidden:
         raise ValueError(f"only a person may set {name!r}: it can be no slot")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from heddle.errors import Code, MacroFailure, PlanError
-from heddle.macros.loading import Registry
+from heddle.planning.offer import Offers
 
 UNSUPPORTED: Final = "unsupported"
 
@@ -71,7 +71,7 @@ def _call(task: Any, answer: str) -> PlannedCall:
             raise PlanError(Code.NO_PLAN, f"the model's answer has a task of another shape: {reprlib.repr(task)}", answer)
 
 
-def check_plan(calls: Sequence[PlannedCall], registry: Registry, max_tasks: int) -> tuple[PlannedCall, ...]:
+def check_plan(calls: Sequence[PlannedCall], offers: Offers, max_tasks: int) -> tuple[PlannedCall, ...]:
     """The plan as it may be sent: known macros, arguments that fit, nothing that only a person may set; identical calls merged.
 
     Raises:
@@ -79,7 +79,7 @@ def check_plan(calls: Sequence[PlannedCall], registry: Registry, max_tasks: int)
     """
     merged: list[PlannedCall] = []
     for call in calls:
-        macro = registry.find(call.macro)
+        macro = offers.find(call.macro)
         if macro is None:
             raise PlanError(Code.NO_PLAN, f"the plan names a macro that does not exist: {call.macro!r}")
         if forbidden := sorted(macro.hidden & call.arguments.keys()):

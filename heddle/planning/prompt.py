@@ -1,4 +1,4 @@
-"""The planner's prompt: a prefix that only depends on the registry, then the goal, fenced as data; and the answer's schema.
+"""The planner's prompt: a prefix that only depends on the macros, then the goal, fenced as data; and the answer's schema.
 
 The prefix is the same for every goal, so that the model server can keep it in its cache.
 """
@@ -6,11 +6,11 @@ The prefix is the same for every goal, so that the model server can keep it in i
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from heddle.macros.loading import AnyMacro, Registry
+from heddle.planning.offer import Offer, Offers
 from heddle.planning.plan import UNSUPPORTED
 
 _WORKED_EXAMPLES: Final = 3
@@ -45,7 +45,7 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Prefix:
-    """All of the prompt that depends on the registry alone; built once per registry."""
+    """All of the prompt that depends on the macros alone; built once for them."""
 
     system: str
     schema: dict[str, Any]
@@ -61,9 +61,9 @@ class Prefix:
         return Prompt(self.system, f"Goal: {json.dumps(instruction, ensure_ascii=False)}{told}", self.schema)
 
 
-def prefix_of(registry: Registry) -> Prefix:
-    """The prompt's prefix and the answer's schema for a registry."""
-    macros = registry.newest()
+def prefix_of(offers: Offers) -> Prefix:
+    """The prompt's prefix and the answer's schema for some macros."""
+    macros = offers.newest()
     lines = [_RULES, "", "Macros:", *(f"- {signature(macro)}" for macro in macros), "", "Examples:"]
     examples = [(goal, macro.name, arguments) for macro in macros for goal, arguments in macro.examples[:1]][:_WORKED_EXAMPLES]
     for goal, name, arguments in examples:
@@ -73,7 +73,7 @@ def prefix_of(registry: Registry) -> Prefix:
     return Prefix("\n".join(lines), answer_schema(macros))
 
 
-def signature(macro: AnyMacro) -> str:
+def signature(macro: Offer) -> str:
     """What a macro takes and does, in one line such as `repo_triage(repository: text, count: 1..200 = 5): Label changes`."""
     schema = macro.planner_schema
     required = set(schema.get("required", ()))
@@ -100,7 +100,7 @@ def _kind(part: Mapping[str, Any]) -> str:
             return "value"
 
 
-def answer_schema(macros: list[AnyMacro]) -> dict[str, Any]:
+def answer_schema(macros: Sequence[Offer]) -> dict[str, Any]:
     """A union of the macros with an `unsupported` branch; `macro` comes first in each, for it decides the rest."""
     definitions: dict[str, Any] = {}
     branches = []
