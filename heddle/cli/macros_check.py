@@ -27,7 +27,7 @@ from heddle.macros.standins import Recording, tools_by_name
 from heddle.planning.phrases import compile_phrases
 from heddle.settings import load_settings
 from heddle.worker.tools import run_tools, tools_of
-from heddle.worker.vetting import Ended, Replayed, readable_versions, replay, replay_all, run_once
+from heddle.worker.vetting import Ended, Replayed, replay, replay_all, run_once
 
 # --- check
 
@@ -111,7 +111,7 @@ def _fixtures(registry: Registry, name: str, replayed: list[Replayed]) -> Iterat
         if error.__name__ not in shown_errors:
             told = f"no fixture shows {error.__name__}; write one in {folder}, with `fails: {{error: {error.__name__}}}`"
             yield Found("warning", name, where, told)
-    for version in readable_versions(registry, name):
+    for version in registry.readable(name):
         if version != newest.version and version not in {fixture.version for fixture in fixtures}:
             yield Found(
                 "warning", name, where, f"no fixture shows how version {version} is read; write one in {folder}, with `version: {version}`"
@@ -144,7 +144,7 @@ def _as_json(registry: Registry, replayed: dict[str, list[Replayed]], found: lis
         "macros": [
             {
                 "name": name,
-                "versions": readable_versions(registry, name),
+                "versions": registry.readable(name),
                 "fixtures": [{"file": one.file, "ok": one.wrong is None, "problem": one.wrong} for one in of_name],
             }
             for name, of_name in replayed.items()
@@ -158,7 +158,7 @@ def _print(registry: Registry, replayed: dict[str, list[Replayed]], found: list[
     rows = []
     for macro in registry.newest():
         held = sum(one.wrong is None for one in replayed[macro.name])
-        versions = ", ".join(map(str, readable_versions(registry, macro.name)))
+        versions = ", ".join(map(str, registry.readable(macro.name)))
         rows.append((macro.name, versions, f"{held} of {len(replayed[macro.name])} hold", len(macro.examples), len(macro.phrases)))
     print_table(("macro", "versions", "fixtures", "examples", "phrases"), rows)
     out = console()

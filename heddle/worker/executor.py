@@ -87,7 +87,7 @@ async def execute(
         else:
             output = await _output(macro, request, tools, run, on_call)
         if deadline.expired():  # it swallowed its cancellation and returned all the same
-            raise TimeoutError
+            raise TimeoutError  # noqa: TRY301  # the same follows as of one that was raised
     except BaseException as error:  # a handler may raise anything, and its neighbours must not notice
         if isinstance(error, asyncio.CancelledError) and _is_cancelled():
             raise

@@ -14,7 +14,6 @@ import nats.js.errors
 from nats.aio.client import Client
 
 from heddle import events, subjects
-from heddle.broker.announcements import announcements
 from heddle.broker.cancellations import cancellations
 from heddle.broker.periodic import every
 from heddle.broker.relay import Delivery, Intake, Outbox, Source, looked_after
@@ -102,6 +101,7 @@ async def working(
 
         worker.intake = Intake(client, settings.worker.slots, on_delivery, observer)
         served = Served(client, streams.created[subjects.TASKS], worker.intake, names, tiers, settings)
+
         async def ask_health() -> None:
             served.unwell = {name: why for name, why in (await health(tools)).items() if why}
             for name, why in served.unwell.items():
@@ -117,7 +117,7 @@ async def working(
                 await served.refresh()
                 worker.falls_back = served.falls_back
                 await bucket.put(replica, served.card(registry, replica))
-                versions.notice(await announcements(client), worker.clock(), lambda key: key == replica)
+                await worker.look_around()
 
         try:
             async with (
