@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+import types
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -82,8 +83,7 @@ async def execute(
         if macro.pool is None and macro.calls_parameter is None and not per_task:
             if macro.run_parameter is not None:
                 keywords[macro.run_parameter] = run
-            async with deadline:
-                output = await macro.handler(request, **keywords)
+            output = await _soon_or_within(deadline, macro.handler(request, **keywords))
         else:
             output = await _output(macro, request, tools, run, on_call)
         if deadline.expired():  # it swallowed its cancellation and returned all the same
@@ -108,6 +108,35 @@ async def execute(
             case HandOver(detail):
                 raise FallBack(detail) from error
     return macro.write(output)
+
+
+async def _soon_or_within(deadline: asyncio.Timeout, handler: Awaitable[Any]) -> Any:
+    """What a handler returns, within its deadline; one that ends at its first step costs no timer."""
+    steps = handler.__await__()
+    try:
+        first = next(steps)
+    except StopIteration as ended:
+        return ended.value
+    async with deadline:
+        return await _rest(steps, first)
+
+
+@types.coroutine
+def _rest(steps: Generator[Any, Any, Any], waits_for: Any) -> Generator[Any, Any, Any]:
+    """The further steps of what was begun already; `waits_for` is what it waits for."""
+    while True:
+        try:
+            try:
+                sent = yield waits_for
+            except GeneratorExit:
+                steps.close()
+                raise
+            except BaseException as error:  # noqa: BLE001  # a cancellation above all is the handler's to see
+                waits_for = steps.throw(error)
+            else:
+                waits_for = steps.send(sent)
+        except StopIteration as ended:
+            return ended.value
 
 
 def _verdict(error: BaseException, run: Run, macro: AnyMacro) -> Verdict:
