@@ -250,9 +250,7 @@ def test_an_upgrade_that_raises_is_named_with_its_error() -> None:
 
 
 def test_an_upgrade_that_makes_an_invalid_input_names_the_fields_in_one_line() -> None:
-    assert failure(1, b'{"path":"a","count":10}') == (
-        "the upgrade from version 1 to 2: count: Input should be less than or equal to 9"
-    )
+    assert failure(1, b'{"path":"a","count":10}') == ("the upgrade from version 1 to 2: count: Input should be less than or equal to 9")
 
 
 def test_an_upgrade_that_returns_something_else_than_it_promises_is_named() -> None:
