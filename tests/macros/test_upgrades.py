@@ -270,8 +270,14 @@ Affine = tuple[int, int]
 
 def chain(steps: Sequence[Affine]) -> tuple[list[type[BaseModel]], list[AnyUpgrade]]:
     """Models of the versions from 1, and the upgrades between them."""
-    models = [create_model(f"N{version}", **{f"n{version}": (int, ...)}) for version in range(1, len(steps) + 2)]
+    models = [_model(version) for version in range(1, len(steps) + 2)]
     return models, [_step(models, version, step) for version, step in enumerate(steps, 1)]
+
+
+def _model(version: int) -> type[BaseModel]:
+    fields: dict[str, Any] = {f"n{version}": (int, ...)}
+    made: type[BaseModel] = create_model(f"N{version}", **fields)
+    return made
 
 
 def _step(models: Sequence[type[BaseModel]], version: int, step: Affine) -> AnyUpgrade:
