@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
@@ -107,8 +107,10 @@ async def working(
             for name, why in served.unwell.items():
                 observer.see(events.TOOL_UNWELL, why, tool=name)
 
-        await served.refresh()
         await ask_health()
+        with contextlib.suppress(nats.errors.Error, TimeoutError):  # before we take anything: whoever else may fail at our tasks can see us
+            await bucket.put(replica, served.card(registry, replica, await served.look()))
+        await served.refresh()
         worker.falls_back = served.falls_back
         observer.see(events.ROLE_STARTED, "working", role="worker", replica=replica, types=names, tiers=sorted(served.tiers))
 
@@ -116,7 +118,7 @@ async def working(
             with contextlib.suppress(nats.errors.Error, BrokerError, TimeoutError):
                 await served.refresh()
                 worker.falls_back = served.falls_back
-                await bucket.put(replica, served.card(registry, replica))
+                await bucket.put(replica, served.card(registry, replica, served.tiers))
                 await worker.look_around()
 
         try:
@@ -165,13 +167,18 @@ class Served:
 
     async def refresh(self) -> None:
         """Make the durables of tiers that came since; a tier that went keeps its queue, which may still hold tasks."""
-        self.falls_back = await self._told(subjects.FALLBACK_KEY) == subjects.NOVEL
-        declared = (await self._told(subjects.TIERS_KEY) or " ".join(UNTIL_RULES_ARE_KNOWN)).split()
-        wanted = self.asked if self.asked is not None else [tier for tier in declared if tier != subjects.FRONTIER]
-        for tier in [tier for tier in wanted if tier not in self.tiers]:
+        for tier in [tier for tier in await self.look() if tier not in self.tiers]:
             for worker_type in self.types:
                 await self.intake.add(self._source(worker_type, tier))
             self.tiers.add(tier)
+
+    async def look(self) -> Sequence[str]:
+        """The tiers to serve, by what the rules say now."""
+        self.falls_back = await self._told(subjects.FALLBACK_KEY) == subjects.NOVEL
+        if self.asked is not None:
+            return self.asked
+        declared = (await self._told(subjects.TIERS_KEY)).split() or UNTIL_RULES_ARE_KNOWN
+        return [tier for tier in declared if tier != subjects.FRONTIER]
 
     async def _told(self, key: str) -> str:
         """What the router wrote there of its rules; nothing, as long as none has."""
@@ -181,10 +188,10 @@ class Served:
         except nats.js.errors.KeyNotFoundError:
             return ""
 
-    def card(self, registry: Registry, replica: str) -> bytes:
+    def card(self, registry: Registry, replica: str, tiers: Iterable[str]) -> bytes:
         """Who serves what, as the worker says it every few seconds; the bucket forgets who falls silent."""
         types = {name: registry.readable(name) for name in self.types}
-        return json.dumps({"replica": replica, "types": types, "tiers": sorted(self.tiers), "unwell": self.unwell}).encode()
+        return json.dumps({"replica": replica, "types": types, "tiers": sorted(tiers), "unwell": self.unwell}).encode()
 
     def _source(self, worker_type: str, tier: str) -> Source:
         durable = subjects.worker_durable(worker_type, tier)

@@ -42,14 +42,12 @@ class Versions:
         wait: seconds that a version may be unknown to all until its tasks end.
         seen: when a (worker type, version) was last seen announced by another worker, seconds since the epoch.
         missing: since when one has been asked for in vain.
-        looked: when we last looked.
     """
 
     registry: Registry
     wait: float
     seen: dict[tuple[str, int], float] = field(default_factory=dict)
     missing: dict[tuple[str, int], float] = field(default_factory=dict)
-    looked: float = 0.0
     _routes: dict[tuple[str, int | None], Route] = field(default_factory=dict)
 
     def read(self, task: Work, now: float) -> tuple[AnyMacro, BaseModel]:
@@ -88,13 +86,8 @@ class Versions:
         newest = max(self.registry.readable(name), default=0)
         return any(other == name and version > newest and now - at < self.wait for (other, version), at in self.seen.items())
 
-    def old(self, now: float) -> bool:
-        """Is what we know of the others older than a second?"""
-        return now - self.looked > 1.0
-
     def notice(self, cards: Mapping[str, Mapping[str, Any]], now: float, ours: Callable[[str], bool]) -> None:
         """Take in what workers announce just now; `ours` says of a card's key that it is this worker's."""
-        self.looked = now
         for key, card in cards.items():
             if not ours(key) and not subjects.is_router_card(key):
                 for name, versions in card.get("types", {}).items():

@@ -190,7 +190,7 @@ class Worker:
         try:
             macro, request = self.versions.read(task, now)
         except MacroFailure:
-            if self.versions.old(now):
+            if task.macro_version is None:
                 await self.look_around()
             self.versions.leave_to_newer(task, now)
             raise
