@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
+from heddle.cli.catalogue import compile_macros, diff
 from heddle.cli.macros_check import check, record
 from heddle.cli.options import Macros, Output, OutputFormat, macro_sources
 from heddle.cli.output import Exit, console, fail, failed, print_json, print_table
@@ -19,6 +20,8 @@ from heddle.planning.prompt import signature
 app = typer.Typer(no_args_is_help=True, help="See what macros there are.")
 app.command()(check)
 app.command()(record)
+app.command("compile")(compile_macros)
+app.command()(diff)
 
 
 def _load(macros: list[str] | None, output: OutputFormat) -> Registry:

@@ -42,6 +42,10 @@ Macros = Annotated[
     list[str] | None,
     typer.Option("--macros", help="Modules, files or folders with macros, with commas or by repeating. Default: workflows/."),
 ]
+MacrosOrCatalogue = Annotated[
+    list[str] | None,
+    typer.Option("--macros", help="Modules, files or folders with macros, or one catalogue, macros.json. Default: workflows/."),
+]
 RulesFile = Annotated[Path | None, typer.Option("--rules", help="Rules file. Default: configs/router_rules.yaml.")]
 MetricsPort = Annotated[int | None, typer.Option("--metrics-port", help="Serve Prometheus metrics on this port.")]
 MetricsHost = Annotated[str, typer.Option("--metrics-host", help="Address that the metrics are served on.")]

@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 
 from heddle.cli.goal import read_context
-from heddle.cli.options import Macros, Output, OutputFormat, macro_sources
+from heddle.cli.options import MacrosOrCatalogue, Output, OutputFormat, macro_sources
 from heddle.cli.output import Exit, aside, console, fail, print_json, print_table, run
 from heddle.cli.roles import planner_for, read_offers
 from heddle.errors import ModelUnavailable, PlanError
@@ -19,7 +19,7 @@ from heddle.settings import load_settings
 def plan(
     text: Annotated[str, typer.Argument(metavar="TEXT", help="The goal, in your own words.", show_default=False)],
     context: Annotated[list[str] | None, typer.Option("--context", help="key=value, for the planner; may be repeated.")] = None,
-    macros: Macros = None,
+    macros: MacrosOrCatalogue = None,
     phrases: Annotated[str | None, typer.Option("--phrases", help="off, fallback or first. Default: fallback.")] = None,
     output: Output = OutputFormat.TEXT,
 ) -> None:

@@ -15,6 +15,7 @@ from heddle.cli.options import (
     Level,
     LogLevel,
     Macros,
+    MacrosOrCatalogue,
     MetricsHost,
     MetricsPort,
     Server,
@@ -72,7 +73,7 @@ def router(
 @app.command("orchestrator")
 def orchestrator(
     server: Server = None,
-    macros: Macros = None,
+    macros: MacrosOrCatalogue = None,
     metrics_port: MetricsPort = None,
     metrics_host: MetricsHost = "127.0.0.1",
     log_level: LogLevel = Level.INFO,

@@ -200,10 +200,9 @@ def read_catalogue(text: str, source: str) -> Catalogue:
     except (ValueError, RecursionError) as error:
         raise DefinitionError(f"{source} is not JSON: {described(error)}; {again}") from None
     match parsed:
-        case {"format": int(number), "macros": list()} if number == FORMAT and number is not True:
-            pass
-        case {"format": int(number), "macros": _}:
-            raise DefinitionError(f"{source} is a catalogue of format {number}, and this heddle reads format {FORMAT}; {again}")
+        case {"format": int(number), "macros": _} if not isinstance(number, bool):
+            if number != FORMAT:
+                raise DefinitionError(f"{source} is a catalogue of format {number}, and this heddle reads format {FORMAT}; {again}")
         case _:
             raise DefinitionError(f'{source} is no catalogue of macros: it is not {{"format": {FORMAT}, "macros": […]}}; {again}')
     try:

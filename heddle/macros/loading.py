@@ -111,6 +111,8 @@ def _modules(sources: Sequence[str]) -> Iterator[ModuleType]:
         path = Path(source)
         if path.is_dir():
             continue
+        if path.suffix == ".json":
+            raise DefinitionError(f"{source} is a catalogue, which has no code: only `run orchestrator` and `plan` work from one")
         if path.suffix != ".py":
             yield _module(source)
         elif not path.is_file():

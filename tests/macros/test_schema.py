@@ -10,8 +10,21 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 import pytest
-from pydantic import AliasChoices, AliasPath, BaseModel, ConfigDict, Field, JsonValue, create_model
+from pydantic import (
+    AliasChoices,
+    AliasPath,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    SerializeAsAny,
+    WithJsonSchema,
+    computed_field,
+    create_model,
+)
+from typing_extensions import TypedDict
 
+from heddle import macro
 from heddle.errors import DefinitionError
 from heddle.macros.schema import (
     DIALECT,
@@ -223,3 +236,172 @@ def test_hiding_fields_leaves_the_schema_itself_alone() -> None:
     schema = compile_schema(Request, "it")
     planner_schema(schema, frozenset({"write"}))
     assert set(schema["properties"]) == {"repository", "write", "reason"}
+
+
+# --- untyped, further
+
+
+class Nothing(BaseModel):
+    """No fields."""
+
+
+class OpenDict(TypedDict):
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+    count: int
+
+
+class Typed(TypedDict, total=False):
+    count: int
+
+
+class Computing(BaseModel):
+    count: int = 0
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def share(self) -> Any:
+        return 1
+
+
+UNTYPED = [
+    (BaseModel, "BaseModel"),
+    (list[BaseModel], "BaseModel"),
+    (Nothing, "Nothing"),
+    (Inner | Nothing, "Nothing"),
+    (Annotated[list[int], WithJsonSchema({"type": "array"})], "target[]"),
+    (Annotated[dict[str, int], WithJsonSchema({"type": ["object", "null"]})], "target"),
+    (dict[Annotated[str, Field(pattern="^a")], Any], "target.*"),
+]
+
+
+@pytest.mark.parametrize(("annotation", "place"), UNTYPED, ids=str)
+def test_models_without_fields_and_lists_of_anything_are_untyped(annotation: Any, place: str) -> None:
+    assert refusal(with_field(annotation)).startswith(f"triage's input at {place} is an untyped object: ")
+
+
+@pytest.mark.parametrize("annotation", [dict, dict[str, Any], Any, object, BaseModel, list[Any], Inner | dict[str, Any], Nothing], ids=str)
+def test_an_output_must_be_typed_too(annotation: Any) -> None:
+    async def triage(request: Inner) -> Any:
+        return request
+
+    triage.__annotations__["return"] = annotation
+    triage.__annotations__["request"] = Inner
+    with pytest.raises(DefinitionError, match=r"triage's output.* is an untyped object"):
+        macro(triage)
+
+
+@pytest.mark.parametrize(("annotation", "place"), [(Computing, "share"), (list[Computing], "Computing.share"), (Outer, "Loose.anything")])
+def test_what_is_written_besides_the_fields_must_be_typed(annotation: Any, place: str) -> None:
+    with pytest.raises(DefinitionError, match="is an untyped object") as caught:
+        compile_schema(annotation, "triage's output", "serialization")
+    assert str(caught.value).startswith(f"triage's output at {place} ")
+
+
+@pytest.mark.parametrize("annotation", [Open, OpenDict, list[Open], Inner | Open, SerializeAsAny[Open]], ids=str)
+def test_an_output_must_name_all_its_keys(annotation: Any) -> None:
+    with pytest.raises(DefinitionError, match="lets through keys that it does not name"):
+        compile_schema(annotation, "triage's output", "serialization")
+
+
+def test_an_input_that_allows_more_keys_is_closed_because_a_worker_refuses_them() -> None:
+    assert compile_schema(OpenDict, "it")["additionalProperties"] is False
+
+
+def test_an_input_may_be_nothing() -> None:
+    assert compile_schema(Nothing, "it")["additionalProperties"] is False
+
+
+def test_keys_of_a_pattern_are_typed_and_closed() -> None:
+    target = compile_schema(with_field(dict[Annotated[str, Field(pattern="^a")], int]), "it")["properties"]["target"]
+    assert (target["patternProperties"], target["additionalProperties"]) == ({"^a": {"type": "integer"}}, False)
+
+
+# --- what is written
+
+
+class Written(BaseModel):
+    count: int = 0
+    title: str = Field("", alias="heading")
+    secret: str = Field("", exclude=True)
+    note: str | None = Field(None, exclude_if=lambda value: value is None)
+
+
+def test_what_is_written_has_every_field_by_its_own_name_but_those_that_are_left_out() -> None:
+    schema = compile_schema(Written, "it", "serialization")
+    assert (list(schema["properties"]), schema["required"]) == (["count", "title", "note"], ["count", "title"])
+
+
+def test_a_dictionary_with_optional_keys_may_be_written_without_them() -> None:
+    assert "required" not in compile_schema(Typed, "it", "serialization")
+
+
+def test_descriptions_are_kept() -> None:
+    schema = compile_schema(Request, "it")
+    assert schema["properties"]["repository"]["description"] == "Where."
+
+
+def test_an_input_that_contains_itself_shows_its_fields() -> None:
+    schema = compile_schema(Tree, "it")
+    assert (list(schema["properties"]), list(schema["$defs"])) == (["children"], ["Tree"])
+
+
+# --- unions
+
+
+class Push(BaseModel):
+    kind: Literal["push"]
+    commits: int
+
+
+class Pull(BaseModel):
+    kind: Literal["pull", "merge"]
+    commits: int
+
+
+class Free(BaseModel):
+    kind: str
+    commits: int
+
+
+class Unsaid(BaseModel):
+    kind: Literal["unsaid"] = "unsaid"
+
+
+class Also(BaseModel):
+    kind: Literal["push"]
+
+
+def target(annotation: Any) -> dict[str, Any]:
+    found: dict[str, Any] = compile_schema(with_field(annotation), "it")["properties"]["target"]
+    return found
+
+
+DISCRIMINATOR = {"propertyName": "kind", "mapping": {"push": "#/$defs/Push", "pull": "#/$defs/Pull", "merge": "#/$defs/Pull"}}
+MEMBERS = [{"$ref": "#/$defs/Push"}, {"$ref": "#/$defs/Pull"}]
+
+
+def test_a_union_of_models_that_a_field_tells_apart_says_so() -> None:
+    assert target(Push | Pull) == {"oneOf": MEMBERS, "discriminator": DISCRIMINATOR, "title": "Target"}
+
+
+def test_the_same_is_said_of_a_union_that_names_its_discriminator_and_of_one_that_does_not() -> None:
+    assert target(Push | Pull) == target(Annotated[Push | Pull, Field(discriminator="kind")])
+
+
+def test_a_union_that_may_be_none_says_so_beside_it() -> None:
+    assert target(Push | Pull | None)["anyOf"] == [{"oneOf": MEMBERS, "discriminator": DISCRIMINATOR}, {"type": "null"}]
+
+
+def test_a_union_within_a_list_is_discriminated_too() -> None:
+    assert target(list[Push | Pull])["items"] == {"oneOf": MEMBERS, "discriminator": DISCRIMINATOR}
+
+
+@pytest.mark.parametrize(
+    "annotation", [Push | Free, Push | Unsaid, Push | Also, Push | int, Push | None, Push | Inner, Push | list[Pull], int | str], ids=str
+)
+def test_a_union_that_nothing_tells_apart_stays_one_of_any(annotation: Any) -> None:
+    assert "discriminator" not in str(target(annotation))
+
+
+def test_a_field_with_a_default_tells_apart_what_is_written_for_there_it_always_is() -> None:
+    assert "discriminator" in compile_schema(Push | Unsaid, "it", "serialization")
