@@ -72,6 +72,7 @@ TASKS_OVERDUE = Event(
 TASKS_ALONE = Event(
     "heddle_tasks_alone", "Runs of tasks in a process of their own, from the third delivery on.", ("worker_type",), "warning"
 )
+TOOL_UNWELL = Event("heddle_tools_unwell", "Times that a tool said, when it was asked, that it is not well.", ("tool",), "warning")
 TASKS_DIED = Event("heddle_tasks_died", "Runs that took down the process that they had to themselves.", ("worker_type",), "error")
 HANDLER_BUG = Event("heddle_handler_bugs", "Errors of handlers that no macro declared.", ("worker_type",), "error")
 UNEXPECTED = Event("heddle_unexpected_errors", "Errors of our own making; the message comes back after ack_wait.", ("role",), "error")

@@ -267,7 +267,6 @@ def is_name(text: object) -> bool:
     return isinstance(text, str) and _NAME.fullmatch(text) is not None and text not in RESERVED_NAMES
 
 
-@functools.lru_cache(maxsize=4096)
 def task_hash(task_id: str) -> str:
     """The first 32 hex digits of the id's sha256: how a task id stands in a subject."""
     return hashlib.sha256(task_id.encode()).hexdigest()[:32]

@@ -18,7 +18,8 @@ from heddle.errors import DefinitionError
 from heddle.llm.model import Answer
 from heddle.macros.fixtures import Fixture, fixture_folder, read_fixtures, shown
 from heddle.macros.loading import AnyMacro
-from heddle.macros.standins import StandIn, called_as, method_of, tool_name
+from heddle.macros.standins import StandIn, called_as, method_of
+from heddle.macros.tools import tool_name
 from heddle.planning.prompt import Prompt
 from heddle.telemetry.observer import Observer
 from heddle.worker.vetting import replay, run_once

@@ -89,7 +89,7 @@ def registry_of(*macros: AnyMacro) -> Registry:
 
 FAST = Settings(
     router=RouterSettings(window=64, ack_wait=2.0),
-    worker=WorkerSettings(slots=64, ack_wait=2.0, grace=2.0),
+    worker=WorkerSettings(slots=64, ack_wait=2.0, grace=2.0, version_wait=0.0),
     orchestrator=OrchestratorSettings(ack_wait=2.0),
 )
 

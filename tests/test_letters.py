@@ -220,6 +220,7 @@ def test_a_letter_says_everything_that_the_outcome_says() -> None:
         "remedy": CODES[Code.HANDLER_FAILED].remedy,
         "encoding": "json",
         "truncated": False,
+        "traceback": None,
     }
 
 

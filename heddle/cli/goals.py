@@ -15,7 +15,7 @@ from heddle.cli.options import Output, OutputFormat, Server, Timeout, server_url
 from heddle.cli.output import Exit, aside, console, counted, fail, print_json, print_table, run, seconds
 from heddle.cli.unserved import NOTICE_AFTER, say_if_unserved
 from heddle.control.goals import GoalEnded, GoalStep, Planned, TaskEnded, goal_followed, goal_outcome_of, goal_state_of
-from heddle.control.tasks import Waiting
+from heddle.control.tasks import Reported, Waiting
 from heddle.goals import GoalState
 from heddle.messages import TaskResult, is_token
 from heddle.telemetry.observer import Observer
@@ -80,6 +80,9 @@ async def follow_goal(client: Client, steps: AsyncIterator[GoalStep], goal_id: s
                 ended.add(result.task_id)
                 if output is OutputFormat.TEXT:
                     aside().print(f"  {escape(result.task_id)} {escape(result.worker_type)}: {escape(result.error or result.status)}")
+            case Reported(text, task_id):
+                if output is OutputFormat.TEXT:
+                    aside().print(f"  [dim]{escape(task_id)}: {escape(text)}[/]")
             case Waiting(waited) if waited > timeout:
                 break
             case Waiting(waited) if waited > NOTICE_AFTER and not noticed:

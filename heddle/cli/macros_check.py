@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import time
 from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -20,11 +22,12 @@ from heddle.errors import Code, DefinitionError, HeddleError, MacroFailure
 from heddle.macros.decoders import decoder_findings
 from heddle.macros.fixtures import Failing, fixture_folder, fixture_text, read_fixture, shown
 from heddle.macros.loading import AnyMacro, Registry, load
-from heddle.macros.standins import Recording
+from heddle.macros.macro import Run
+from heddle.macros.standins import Recording, tools_by_name
 from heddle.planning.phrases import compile_phrases
 from heddle.settings import load_settings
-from heddle.worker.executor import tools_of
-from heddle.worker.vetting import Ended, Replayed, readable_versions, replay, replay_all, run_once
+from heddle.worker.tools import run_tools, tools_of
+from heddle.worker.vetting import Ended, Replayed, replay, replay_all, run_once
 
 # --- check
 
@@ -108,7 +111,7 @@ def _fixtures(registry: Registry, name: str, replayed: list[Replayed]) -> Iterat
         if error.__name__ not in shown_errors:
             told = f"no fixture shows {error.__name__}; write one in {folder}, with `fails: {{error: {error.__name__}}}`"
             yield Found("warning", name, where, told)
-    for version in readable_versions(registry, name):
+    for version in registry.readable(name):
         if version != newest.version and version not in {fixture.version for fixture in fixtures}:
             yield Found(
                 "warning", name, where, f"no fixture shows how version {version} is read; write one in {folder}, with `version: {version}`"
@@ -141,7 +144,7 @@ def _as_json(registry: Registry, replayed: dict[str, list[Replayed]], found: lis
         "macros": [
             {
                 "name": name,
-                "versions": readable_versions(registry, name),
+                "versions": registry.readable(name),
                 "fixtures": [{"file": one.file, "ok": one.wrong is None, "problem": one.wrong} for one in of_name],
             }
             for name, of_name in replayed.items()
@@ -155,7 +158,7 @@ def _print(registry: Registry, replayed: dict[str, list[Replayed]], found: list[
     rows = []
     for macro in registry.newest():
         held = sum(one.wrong is None for one in replayed[macro.name])
-        versions = ", ".join(map(str, readable_versions(registry, macro.name)))
+        versions = ", ".join(map(str, registry.readable(macro.name)))
         rows.append((macro.name, versions, f"{held} of {len(replayed[macro.name])} hold", len(macro.examples), len(macro.phrases)))
     print_table(("macro", "versions", "fixtures", "examples", "phrases"), rows)
     out = console()
@@ -219,9 +222,11 @@ def record(
 
 async def _record(registry: Registry, macro: AnyMacro, given: dict[str, Any], path: Path) -> dict[str, Any]:
     """Run a macro on its real tools and write the fixture; what to tell of it."""
-    async with tools_of(registry, load_settings(), [macro]) as real:
+    async with tools_of(registry, load_settings(), [macro], tiers=[macro.tier]) as served, AsyncExitStack() as stack:
+        about = Run(task_id="recorded", attempt=1, deadline=time.time() + macro.timeout)
+        real = await run_tools(tools_by_name(macro).values(), served, about, stack)
         recording = Recording(macro, real, path.parent)
-        ended = await run_once(macro, given, {**real, **recording.tools})
+        ended = await run_once(macro, given, {**served, **recording.tools})
     if recording.trouble:
         raise DefinitionError(f"{macro.where}: {macro.name} cannot be recorded: {recording.trouble[0]}. Nothing was written")
     answers = recording.answers()

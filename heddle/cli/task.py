@@ -12,9 +12,9 @@ from rich.markup import escape
 from heddle import subjects
 from heddle.broker.connect import connected
 from heddle.cli.options import Output, OutputFormat, Server, Timeout, server_url
-from heddle.cli.output import Exit, console, fail, print_json, run, seconds
+from heddle.cli.output import Exit, aside, console, fail, print_json, run, seconds
 from heddle.cli.unserved import NOTICE_AFTER, say_if_unserved
-from heddle.control.tasks import Ended, Waiting, new_task, submit_message, task_followed, task_message_id
+from heddle.control.tasks import Ended, Reported, Waiting, new_task, submit_message, task_followed, task_message_id
 from heddle.messages import PRIORITIES, TaskMessage, TaskResult, is_name
 from heddle.telemetry.observer import Observer
 
@@ -68,6 +68,8 @@ async def _submit(message: TaskMessage, server: str | None, output: OutputFormat
             match step:
                 case Ended(result):
                     return result
+                case Reported(text):
+                    aside().print(f"[dim]{escape(text)}[/]")
                 case Waiting(waited) if waited > timeout:
                     break
                 case Waiting(waited) if waited > NOTICE_AFTER and not noticed:

@@ -14,7 +14,7 @@ from nats.aio.client import Client
 from nats.aio.subscription import Subscription
 
 from heddle import subjects
-from heddle.control.tasks import LOOK_EVERY, Waiting, look, next_result, submit_message
+from heddle.control.tasks import LOOK_EVERY, Reported, Waiting, look, next_result, reported, submit_message
 from heddle.goals import GoalState
 from heddle.messages import Goal, Priority, TaskResult, format_time, task_hash
 
@@ -37,7 +37,7 @@ class GoalEnded(NamedTuple):
     result: TaskResult
 
 
-GoalStep = Waiting | Planned | TaskEnded | GoalEnded
+GoalStep = Waiting | Reported | Planned | TaskEnded | GoalEnded
 
 
 def new_goal(instruction: str, context: Mapping[str, Any] | None = None, priority: Priority = "normal") -> Goal:
@@ -87,6 +87,8 @@ async def _goal_steps(client: Client, subscription: Subscription, goal_id: str, 
             result = await look(client, subjects.goal_outcome(goal_id, generation))
         if result is None:
             yield Waiting(now - started)
+        elif (step := reported(result)) is not None:
+            yield step
         elif result.task_id == goal_id:
             yield GoalEnded(result)
             return

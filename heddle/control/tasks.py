@@ -37,7 +37,19 @@ class Ended(NamedTuple):
     result: TaskResult
 
 
-TaskStep = Waiting | Ended
+class Reported(NamedTuple):
+    """A handler said how far it is."""
+
+    text: str
+    task_id: str
+
+
+TaskStep = Waiting | Reported | Ended
+
+
+def reported(result: TaskResult) -> Reported | None:
+    """What a live result that is no outcome says; None for an outcome."""
+    return Reported(str(result.metadata.get("progress", "")), result.task_id) if result.status in {"pending", "processing"} else None
 
 
 async def submit_message(client: Client, message: Goal | TaskMessage, subject: str, message_id: str) -> None:
@@ -79,7 +91,7 @@ def new_task(
 
 @contextlib.asynccontextmanager
 async def task_followed(client: Client, task: TaskMessage) -> AsyncIterator[AsyncIterator[TaskStep]]:
-    """Listen for a task's outcome; enter before submitting it, then iterate: `Waiting` now and then, `Ended` at last."""
+    """Listen for a task's outcome; enter before submitting it, then iterate: `Waiting` and `Reported` now and then, `Ended` at last."""
     task_id = task.task_id or ""
     subscription = await client.subscribe(subjects.results(task.parent_task_id))
     await client.flush()
@@ -96,8 +108,10 @@ async def _task_steps(client: Client, subscription: Subscription, task_id: str, 
     while True:
         result = await next_result(subscription, 0.25)
         if result is not None and result.task_id == task_id:
-            yield Ended(result)
-            return
+            if (step := reported(result)) is None:
+                yield Ended(result)
+                return
+            yield step
         now = time.monotonic()
         if now - looked >= LOOK_EVERY:
             looked = now

@@ -5,7 +5,7 @@ Pure: `judge` is told the error and the attempt and answers with a verdict; the 
 
 from __future__ import annotations
 
-import zlib
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -154,4 +154,4 @@ def judge(error: BaseException, attempt: int, fails: Mapping[type[BaseException]
 
 def jitter_of(task_id: str, attempt: int) -> float:
     """A number from 0 to 1 that differs from task to task and attempt to attempt, and is always the same for one of them."""
-    return zlib.crc32(f"{task_id}.{attempt}".encode(errors="replace")) / 2**32
+    return int.from_bytes(hashlib.sha256(f"{task_id}.{attempt}".encode(errors="replace")).digest()[:4]) / 2**32

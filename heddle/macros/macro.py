@@ -134,9 +134,10 @@ class Macro(Generic[P, R_co]):
             MacroFailure: `invalid_payload`, naming every field at fault.
         """
         try:
-            return self.input.model_validate_json(payload, strict=True, extra="forbid")
+            model: BaseModel = self.input.__pydantic_validator__.validate_json(payload, strict=True, extra="forbid")
         except Exception as error:  # noqa: BLE001  # a validator of the macro's own may raise anything
             raise MacroFailure(Code.INVALID_PAYLOAD, _explain(error)) from None
+        return model
 
     def write(self, output: Any) -> bytes:
         """The handler's output as JSON, checked against its annotation.
@@ -145,8 +146,9 @@ class Macro(Generic[P, R_co]):
             MacroFailure: `handler_failed`: the handler returned something else than it promised.
         """
         try:
-            written = self.output.dump_json(self.output.validate_python(output, strict=True), warnings=False)
-            self.output.validate_json(written, **AS_WRITTEN)  # a model may have been changed since it was made
+            validator = self.output.validator
+            written: bytes = self.output.serializer.to_json(validator.validate_python(output, strict=True), warnings=False)
+            validator.validate_json(written, **AS_WRITTEN)  # a model may have been changed since it was made
         except Exception as error:  # noqa: BLE001  # a validator or serializer of the macro's own may raise anything
             raise MacroFailure(Code.HANDLER_FAILED, f"the output breaks the macro's own schema: {_explain(error)}") from None
         return written

@@ -25,7 +25,8 @@ from heddle.macros.differences import NOTHING, Difference, difference
 from heddle.macros.failures import described
 from heddle.macros.fixtures import Answer, Fixture, Script
 from heddle.macros.loading import AnyMacro
-from heddle.macros.macro import explain_fields
+from heddle.macros.macro import explain_fields, with_called
+from heddle.macros.tools import tool_name
 from heddle.settings import Settings
 
 
@@ -105,11 +106,6 @@ def method_of(tool: Any, name: str) -> Method:
 
 def _methods(tool: Any) -> list[str]:
     return [name for name in dir(tool) if not name.startswith("_") and callable(getattr(tool, name))]
-
-
-def tool_name(tool: Any) -> str:
-    """What a fixture calls a tool: its type's name."""
-    return getattr(tool, "__name__", str(tool))
 
 
 class _NoJson:
@@ -345,14 +341,18 @@ class Recording:
 
 
 def tools_by_name(macro: AnyMacro) -> dict[str, Any]:
-    """A macro's tools by their types' names, without the settings, which are real everywhere."""
-    return {tool_name(tool): tool for tool in macro.tools.values() if tool is not Settings}
+    """The tools of a macro, and of those that it calls, by their types' names; without the settings, which are real everywhere."""
+    return {tool_name(tool): tool for one in with_called([macro]) for tool in one.tools.values() if tool is not Settings}
 
 
 def error_called(name: str, macro: AnyMacro, tool: Any) -> type[BaseException] | None:
-    """An error by its class's name: one that the macro declares, or of the modules of its tool or its own, or Python's; or MODULE.NAME."""
+    """An error by its class's name; or MODULE.NAME.
+
+    Without a module it is one that the macro, or one that it calls, declares, or of the modules of its tool or theirs, or Python's.
+    """
     module, _, last = name.rpartition(".")
-    places = [module] if module else [getattr(tool, "__module__", ""), macro.handler.__module__, "builtins"]
-    declared = (error for error in macro.fails if error.__name__ == name)
+    macros = with_called([macro])
+    places = [module] if module else [getattr(tool, "__module__", ""), *(one.handler.__module__ for one in macros), "builtins"]
+    declared = (error for one in macros for error in one.fails if error.__name__ == name)
     found = next(declared, None) or next((kind for place in places if (kind := getattr(sys.modules.get(place), last, None))), None)
     return found if isinstance(found, type) and issubclass(found, BaseException) else None

@@ -85,7 +85,7 @@ def collect_upgrades(found: Iterable[AnyUpgrade], macros: Macros) -> Upgrades:
     """Upgrades by macro and by the version that they begin with; the same one met twice counts once.
 
     Raises:
-        DefinitionError: a step is there twice, one is missing on the way to the newest version, or the models of two do not fit.
+        DefinitionError: a step is there twice, some steps reach no handler, or the models of two do not fit.
     """
     steps: dict[str, dict[int, AnyUpgrade]] = {}
     for one in found:
@@ -106,14 +106,13 @@ def _check_chain(name: str, steps: Mapping[int, AnyUpgrade], macros: Mapping[int
         raise DefinitionError(
             f"{last.where}: an upgrade of {name} makes version {last.to}, and the newest is version {newest.version}: {newest.where}"
         )
-    for version in range(min(steps), newest.version):
-        if version not in steps:
-            before, after = steps[version - 1], steps.get(version + 1, newest)
+    for version, step in sorted(steps.items()):
+        if step.to not in macros and step.to not in steps:
             raise DefinitionError(
-                f"{name} has no upgrade from version {version} to {version + 1}, between {before.where} and {after.where}: "
-                f"add `@upgrade({name}, to={version + 1})`"
+                f"{step.where}: an upgrade of {name} makes version {step.to}, which has no handler and no upgrade: "
+                f"add `@upgrade({name}, to={step.to + 1})`, or a handler of version {step.to}"
             )
-        _check_fit(steps[version], macros.get(version) or steps.get(version - 1), macros.get(version + 1))
+        _check_fit(step, macros.get(version) or steps.get(version - 1), macros.get(step.to))
 
 
 def _check_fit(step: AnyUpgrade, before: Macro[..., Any] | AnyUpgrade | None, after: Macro[..., Any] | None) -> None:
@@ -165,15 +164,18 @@ def _upgraded(payload: bytes, steps: Sequence[AnyUpgrade]) -> BaseModel:
     try:
         value: Any = first.old.model_validate_json(payload, strict=True, extra="forbid")
     except Exception as error:  # noqa: BLE001  # a validator of the model's own may raise anything
-        told = explain_fields(error) if isinstance(error, ValidationError) else described(error)
-        raise MacroFailure(Code.INVALID_PAYLOAD, f"as version {first.to - 1}: {told}") from None
+        raise MacroFailure(Code.INVALID_PAYLOAD, f"as version {first.to - 1}: {_told(error)}") from None
     for step in steps:
         said = f"the upgrade from version {step.to - 1} to {step.to}"
         try:
             value = step(value)
         except Exception as error:  # whatever it is: this payload cannot be upgraded
-            raise MacroFailure(Code.INVALID_PAYLOAD, f"{said}: {described(error)}") from error
+            raise MacroFailure(Code.INVALID_PAYLOAD, f"{said}: {_told(error)}") from error
         if not isinstance(value, step.new):
             raise MacroFailure(Code.INVALID_PAYLOAD, f"{said} made a {type(value).__name__}, not a {step.new.__name__}")
     upgraded: BaseModel = value
     return upgraded
+
+
+def _told(error: Exception) -> str:
+    return explain_fields(error) if isinstance(error, ValidationError) else described(error)

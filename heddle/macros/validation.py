@@ -14,7 +14,6 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 from itertools import islice
 from typing import Any, Final
-from uuid import UUID
 
 from jsonschema import Draft202012Validator, FormatChecker
 from jsonschema.exceptions import ValidationError, best_match
@@ -22,7 +21,7 @@ from jsonschema.protocols import Validator
 from jsonschema.validators import extend
 from pydantic import AnyUrl, TypeAdapter
 from pydantic_core import SchemaError, SchemaValidator
-from pydantic_core.core_schema import str_schema
+from pydantic_core.core_schema import str_schema, uuid_schema
 from referencing import Registry
 
 from heddle.macros.schema import Schema
@@ -56,20 +55,22 @@ def _format_checker() -> FormatChecker:
         "date": date,
         "time": time,
         "duration": timedelta,
-        "uuid": UUID,
         "uri": AnyUrl,
         "ipv4": IPv4Address,
         "ipv6": IPv6Address,
     }
-    for name, kind in kinds.items():
-        checker.checks(name, raises=ValueError)(_reader(TypeAdapter(kind)))
+    readers = {name: TypeAdapter(kind).validate_json for name, kind in kinds.items()} | {
+        "uuid": SchemaValidator(uuid_schema()).validate_json
+    }
+    for name, read in readers.items():
+        checker.checks(name, raises=ValueError)(_reader(read))
     return checker
 
 
-def _reader(adapter: TypeAdapter[Any]) -> Callable[[object], bool]:
+def _reader(read: Callable[..., Any]) -> Callable[[object], bool]:
     def reads(value: object) -> bool:
         if isinstance(value, str):
-            adapter.validate_json(json.dumps(value), strict=True)
+            read(json.dumps(value), strict=True)
         return True
 
     return reads

@@ -32,8 +32,9 @@ from heddle import children
 from heddle.children import Child
 from heddle.errors import Code, DefinitionError, FallBack, HeddleError, MacroFailure, TryAgain
 from heddle.macros.failures import described
-from heddle.macros.loading import AnyMacro, Registry, load
+from heddle.macros.loading import Registry, load
 from heddle.macros.macro import Run
+from heddle.macros.upgrades import Route
 from heddle.settings import load_settings
 from heddle.worker import pulse
 from heddle.worker.executor import Tools, execute, tools_of
@@ -72,6 +73,7 @@ class _Order:
     task_id: str
     attempt: int
     silence: float
+    tiers: Sequence[str]
 
 
 async def run_alone(
@@ -86,20 +88,22 @@ async def run_alone(
     silence: float,
     report: Callable[[str], None],
     on_bug: Callable[[str], None],
+    tiers: Sequence[str] = (),
 ) -> bytes:
     """Run a macro in a fresh process; the process is gone when this returns or raises, and when it is cancelled.
 
     Args:
         sources: modules, files and folders of macros, as `heddle.macros.loading.load` takes them.
         worker_type: the macro's name.
-        version: the macro's version; None is the newest.
-        request_json: the macro's input, a JSON object.
+        version: that the task names; None is the newest.
+        request_json: the task's payload, a JSON object; of an older version it is upgraded there.
         task_id: the task's.
         attempt: 1 for the first.
         timeout: the macro's, in seconds.
         silence: seconds that its event loop may be silent before the process is killed.
         report: is told of the handler's progress.
         on_bug: is told the traceback of an error that the macro does not declare.
+        tiers: for which it is made: on the frontier tier alone may its tools be models.
 
     Returns:
         The output as JSON, of any length.
@@ -111,7 +115,7 @@ async def run_alone(
         Died: the process ended without a result: by itself, or killed because its loop was silent.
         DefinitionError: the task did not begin, because its macro or its tools could not be made.
     """
-    order = _Order(sources, worker_type, version, request_json.decode(), task_id, attempt, silence)
+    order = _Order(sources, worker_type, version, request_json.decode(), task_id, attempt, silence, tiers)
     async with _process() as (child, listener, reader, writer):
         writer.write(json.dumps(asdict(order)).encode() + b"\n")
         answer = asyncio.create_task(_answer(reader, report))
@@ -232,27 +236,28 @@ async def _carry_out(order: _Order, channel: _Channel) -> None:
     async with AsyncExitStack() as stack:
         try:
             registry = load(order.sources)
-            macro = _macro(registry, order)
-            tools = await stack.enter_async_context(tools_of(registry, load_settings(), [macro]))
+            route = _route(registry, order)
+            tools = await stack.enter_async_context(tools_of(registry, load_settings(), [route.macro], tiers=order.tiers))
         except Exception as error:  # noqa: BLE001  # a provider may raise anything; the task is not to blame
             channel.tell(_line("unprepared", str(error) if isinstance(error, HeddleError) else described(error)))
             return
         pulse.begin(order.silence)
-        channel.tell(await _result(macro, order, tools, channel))
+        channel.tell(await _result(route, order, tools, channel))
 
 
-def _macro(registry: Registry, order: _Order) -> AnyMacro:
-    found = registry.find(order.worker_type, order.version)
+def _route(registry: Registry, order: _Order) -> Route:
+    found = registry.route(order.worker_type, order.version)
     if found is None:
         raise DefinitionError(f"{order.worker_type} version {order.version} is not among the macros any more")
     return found
 
 
-async def _result(macro: AnyMacro, order: _Order, tools: Tools, channel: _Channel) -> bytes:
+async def _result(route: Route, order: _Order, tools: Tools, channel: _Channel) -> bytes:
+    macro = route.macro
     run = Run(order.task_id, order.attempt, time.time() + macro.timeout, lambda text: channel.tell(_line("report", text)))
     bugs: list[BaseException] = []
     try:
-        output = await execute(macro, macro.read(json.loads(order.request_json)), tools, run, on_bug=bugs.append)
+        output = await execute(macro, route.read(order.request_json.encode()), tools, run, on_bug=bugs.append)
     except MacroFailure as failure:
         trace = "".join(traceback.format_exception(bugs[0])) if bugs else None
         return _line("failed", {"code": failure.code, "detail": str(failure), "traceback": trace})

@@ -48,6 +48,7 @@ class Crashes:
                 silence=silence,
                 report=report,
                 on_bug=on_bug,
+                tiers=[task.model_tier],
             )
 
     async def count(self, task_id: str, generation: int) -> int:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+import types
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -82,10 +83,11 @@ async def execute(
         if macro.pool is None and macro.calls_parameter is None and not per_task:
             if macro.run_parameter is not None:
                 keywords[macro.run_parameter] = run
-            async with deadline:
-                output = await macro.handler(request, **keywords)
+            output = await _soon_or_within(deadline, macro.handler(request, **keywords))
         else:
             output = await _output(macro, request, tools, run, on_call)
+        if deadline.expired():  # it swallowed its cancellation and returned all the same
+            raise TimeoutError  # noqa: TRY301  # the same follows as of one that was raised
     except BaseException as error:  # a handler may raise anything, and its neighbours must not notice
         if isinstance(error, asyncio.CancelledError) and _is_cancelled():
             raise
@@ -108,6 +110,35 @@ async def execute(
     return macro.write(output)
 
 
+async def _soon_or_within(deadline: asyncio.Timeout, handler: Awaitable[Any]) -> Any:
+    """What a handler returns, within its deadline; one that ends at its first step costs no timer."""
+    steps = handler.__await__()
+    try:
+        first = next(steps)
+    except StopIteration as ended:
+        return ended.value
+    async with deadline:
+        return await _rest(steps, first)
+
+
+@types.coroutine
+def _rest(steps: Generator[Any, Any, Any], waits_for: Any) -> Generator[Any, Any, Any]:
+    """The further steps of what was begun already; `waits_for` is what it waits for."""
+    while True:
+        try:
+            try:
+                sent = yield waits_for
+            except GeneratorExit:
+                steps.close()
+                raise
+            except BaseException as error:  # noqa: BLE001  # a cancellation above all is the handler's to see
+                waits_for = steps.throw(error)
+            else:
+                waits_for = steps.send(sent)
+        except StopIteration as ended:
+            return ended.value
+
+
 def _verdict(error: BaseException, run: Run, macro: AnyMacro) -> Verdict:
     return judge(error, run.attempt, macro.fails, jitter_of(run.task_id, run.attempt))
 
@@ -126,6 +157,8 @@ async def _within(timeout: float) -> AsyncIterator[None]:
         if deadline.expired():
             raise _Late from None
         raise
+    if deadline.expired():  # swallowed
+        raise _Late
 
 
 async def _output(macro: AnyMacro, request: BaseModel, tools: Tools, run: Run, on_call: OnCall) -> Any:

@@ -1,10 +1,12 @@
-"""What a worker says of a task: its completed outcome, how its hops went, and how far it is. Written by hand, for it happens per task."""
+"""What a worker says of a task: its completed outcome, how its hops went, and how far it is."""
 
 from __future__ import annotations
 
-import json
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+import msgspec
+from msgspec import Raw, Struct
 
 from heddle.envelope import Work
 from heddle.macros.loading import AnyMacro
@@ -39,36 +41,60 @@ def completed_result(task: Work, task_id: str, macro: AnyMacro, output: bytes, h
         hops: how it got there.
         done: seconds since the epoch.
     """
-    parent = b'"parent_task_id":%b,' % json.dumps(task.parent_task_id).encode() if task.parent_task_id else b""
-    return (
-        b'{"task_id":%b,"worker_type":"%b","status":"completed",%b"output":%b,"processing_time_ms":%.3f,"completed_at":"%b",'
-        b'"metadata":{"tier":"%b",%b"hops":{"routed":%d,"waited":%d,"started":%d,"done":%d}}}'
-    ) % (
-        json.dumps(task_id).encode(),
-        task.worker_type.encode(),
-        parent,
-        output,
-        (done - hops.started) * 1000,
-        _time(int(done * 1000)),
-        task.model_tier.encode(),
-        _version_told(macro.version, task.macro_version, macro.deprecated),
-        hops.routed * 1000,
-        hops.waited * 1000,
-        hops.started * 1000,
-        done * 1000,
+    asked = task.macro_version
+    metadata = _Metadata(
+        tier=task.model_tier,
+        hops=_Hops(int(hops.routed * 1000), int(hops.waited * 1000), int(hops.started * 1000), int(done * 1000)),
+        macro_version=macro.version,
+        upgraded_from=asked if asked is not None and asked != macro.version else None,
+        deprecated=macro.deprecated,
+    )
+    return _encode(
+        _Completed(
+            task_id=task_id,
+            worker_type=task.worker_type,
+            parent_task_id=task.parent_task_id,
+            output=Raw(output),
+            processing_time_ms=round((done - hops.started) * 1000, 3),
+            completed_at=_time(int(done * 1000)),
+            metadata=metadata,
+        )
     )
 
 
+class _Hops(Struct):
+    routed: int
+    waited: int
+    started: int
+    done: int
+
+
+class _Metadata(Struct, omit_defaults=True, kw_only=True):
+    tier: str
+    hops: _Hops
+    macro_version: int
+    upgraded_from: int | None = None
+    deprecated: str | None = None
+
+
+class _Completed(Struct, omit_defaults=True, kw_only=True, tag_field="status", tag="completed"):
+    """A completed TaskResult, which happens per task and is written by msgspec."""
+
+    task_id: str
+    worker_type: str
+    parent_task_id: str | None = None
+    output: Raw
+    processing_time_ms: float
+    completed_at: str
+    metadata: _Metadata
+
+
+_encode: Final = msgspec.json.Encoder().encode
+
+
 @lru_cache(maxsize=64)
-def _time(milliseconds: int) -> bytes:
-    return format_time(milliseconds / 1000).encode()
-
-
-@lru_cache(maxsize=256)
-def _version_told(version: int, asked: int | None, deprecated: str | None) -> bytes:
-    """Members of a result's metadata, each with its comma."""
-    told = {"macro_version": version, "upgraded_from": asked if asked not in {None, version} else None, "deprecated": deprecated}
-    return "".join(f"{json.dumps(key)}:{json.dumps(value)}," for key, value in told.items() if value is not None).encode()
+def _time(milliseconds: int) -> str:
+    return format_time(milliseconds / 1000)
 
 
 def progress_result(task: Work, task_id: str, text: str) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
@@ -14,7 +14,6 @@ import nats.js.errors
 from nats.aio.client import Client
 
 from heddle import events, subjects
-from heddle.broker.announcements import announcements
 from heddle.broker.cancellations import cancellations
 from heddle.broker.periodic import every
 from heddle.broker.relay import Delivery, Intake, Outbox, Source, looked_after
@@ -27,12 +26,15 @@ from heddle.worker import pulse
 from heddle.worker.crashes import Crashes
 from heddle.worker.executor import tools_of
 from heddle.worker.lanes import Lanes
+from heddle.worker.tools import health
 from heddle.worker.versions import Versions
 from heddle.worker.vetting import vet
 from heddle.worker.worker import Hand, Worker
 
 UNTIL_RULES_ARE_KNOWN: Final = ("local", "standard")
 ANNOUNCE_EVERY: Final = 3.0
+HEALTH_EVERY: Final = 30.0
+"""Seconds between questions to the tools whether they are well."""
 OVERDUE_EVERY: Final = 0.25
 _REPLICAS: Final = 16
 
@@ -99,6 +101,15 @@ async def working(
 
         worker.intake = Intake(client, settings.worker.slots, on_delivery, observer)
         served = Served(client, streams.created[subjects.TASKS], worker.intake, names, tiers, settings)
+
+        async def ask_health() -> None:
+            served.unwell = {name: why for name, why in (await health(tools)).items() if why}
+            for name, why in served.unwell.items():
+                observer.see(events.TOOL_UNWELL, why, tool=name)
+
+        await ask_health()
+        with contextlib.suppress(nats.errors.Error, TimeoutError):  # before we take anything: whoever else may fail at our tasks can see us
+            await bucket.put(replica, served.card(registry, replica, await served.look()))
         await served.refresh()
         worker.falls_back = served.falls_back
         observer.see(events.ROLE_STARTED, "working", role="worker", replica=replica, types=names, tiers=sorted(served.tiers))
@@ -107,14 +118,15 @@ async def working(
             with contextlib.suppress(nats.errors.Error, BrokerError, TimeoutError):
                 await served.refresh()
                 worker.falls_back = served.falls_back
-                await bucket.put(replica, served.card(registry, replica))
-                versions.notice(await announcements(client), worker.clock(), lambda key: key == replica)
+                await bucket.put(replica, served.card(registry, replica, served.tiers))
+                await worker.look_around()
 
         try:
             async with (
                 looked_after(worker.intake, outbox),
                 every(settings.worker.ack_wait / 3, worker.heartbeat),
                 every(ANNOUNCE_EVERY, announce, at_once=True),
+                every(HEALTH_EVERY, ask_health),
                 every(OVERDUE_EVERY, worker.look_for_overdue),
             ):
                 yield worker
@@ -150,17 +162,23 @@ class Served:
     asked: Sequence[str] | None
     settings: Settings
     tiers: set[str] = field(default_factory=set)
+    unwell: dict[str, str] = field(default_factory=dict)
     falls_back: bool = False
 
     async def refresh(self) -> None:
         """Make the durables of tiers that came since; a tier that went keeps its queue, which may still hold tasks."""
-        self.falls_back = await self._told(subjects.FALLBACK_KEY) == subjects.NOVEL
-        declared = (await self._told(subjects.TIERS_KEY) or " ".join(UNTIL_RULES_ARE_KNOWN)).split()
-        wanted = self.asked if self.asked is not None else [tier for tier in declared if tier != subjects.FRONTIER]
-        for tier in [tier for tier in wanted if tier not in self.tiers]:
+        for tier in [tier for tier in await self.look() if tier not in self.tiers]:
             for worker_type in self.types:
                 await self.intake.add(self._source(worker_type, tier))
             self.tiers.add(tier)
+
+    async def look(self) -> Sequence[str]:
+        """The tiers to serve, by what the rules say now."""
+        self.falls_back = await self._told(subjects.FALLBACK_KEY) == subjects.NOVEL
+        if self.asked is not None:
+            return self.asked
+        declared = (await self._told(subjects.TIERS_KEY)).split() or UNTIL_RULES_ARE_KNOWN
+        return [tier for tier in declared if tier != subjects.FRONTIER]
 
     async def _told(self, key: str) -> str:
         """What the router wrote there of its rules; nothing, as long as none has."""
@@ -170,10 +188,10 @@ class Served:
         except nats.js.errors.KeyNotFoundError:
             return ""
 
-    def card(self, registry: Registry, replica: str) -> bytes:
+    def card(self, registry: Registry, replica: str, tiers: Iterable[str]) -> bytes:
         """Who serves what, as the worker says it every few seconds; the bucket forgets who falls silent."""
         types = {name: registry.readable(name) for name in self.types}
-        return json.dumps({"replica": replica, "types": types, "tiers": sorted(self.tiers)}).encode()
+        return json.dumps({"replica": replica, "types": types, "tiers": sorted(tiers), "unwell": self.unwell}).encode()
 
     def _source(self, worker_type: str, tier: str) -> Source:
         durable = subjects.worker_durable(worker_type, tier)

@@ -16,6 +16,7 @@ from heddle import subjects
 from heddle.envelope import Work
 from heddle.errors import Code, MacroFailure
 from heddle.macros.loading import AnyMacro, Registry
+from heddle.macros.upgrades import Route
 
 BACK_DELAY: Final = 1.0
 """Seconds until a task that was handed back comes up again."""
@@ -47,23 +48,30 @@ class Versions:
     wait: float
     seen: dict[tuple[str, int], float] = field(default_factory=dict)
     missing: dict[tuple[str, int], float] = field(default_factory=dict)
+    _routes: dict[tuple[str, int | None], Route] = field(default_factory=dict)
 
     def read(self, task: Work, now: float) -> tuple[AnyMacro, BaseModel]:
         """The macro for a task, and its input.
 
         Raises:
             MacroFailure: `unknown_version`, or `invalid_payload`.
-            HandedBack: another worker may know better.
+            HandedBack: another worker may know the version.
         """
-        route = self.registry.route(task.worker_type, task.macro_version)
+        asked = task.worker_type, task.macro_version
+        route = self._routes.get(asked) or self.registry.route(*asked)
         if route is None:
             raise self._unknown(task, now)
-        try:
-            return route.macro, route.read(bytes(task.payload))
-        except MacroFailure:
-            if task.macro_version is None and self._newer_elsewhere(task.worker_type, now):
-                raise HandedBack("its input is not of this worker's newest version, and another worker has a newer one") from None
-            raise
+        self._routes[asked] = route
+        return route.macro, route.read(bytes(task.payload))
+
+    def leave_to_newer(self, task: Work, now: float) -> None:
+        """See whether a task whose input does not fit is for a version that another worker has: it names none, so it is of the newest.
+
+        Raises:
+            HandedBack: it may be.
+        """
+        if task.macro_version is None and self._newer_elsewhere(task.worker_type, now):
+            raise HandedBack("its input is not of this worker's newest version, and another worker has a newer one")
 
     def _unknown(self, task: Work, now: float) -> MacroFailure | HandedBack:
         name, version = task.worker_type, task.macro_version or 0

@@ -149,16 +149,11 @@ def reader(registry: Registry, name: str, fixture: Fixture) -> tuple[AnyMacro, R
     Raises:
         DefinitionError: no such version can be read.
     """
-    macro = registry.find(name, fixture.version)
-    if macro is None:
-        known = ", ".join(map(str, readable_versions(registry, name)))
+    route = registry.route(name, fixture.version)
+    if route is None:
+        known = ", ".join(map(str, registry.readable(name)))
         raise DefinitionError(f"{fixture.place('version')}: {name} cannot read version {fixture.version}; it reads {known}")
-    return macro, macro.read
-
-
-def readable_versions(registry: Registry, name: str) -> list[int]:
-    """The versions of a macro whose tasks can be run, oldest first."""
-    return sorted(registry.macros[name])
+    return route.macro, lambda payload: route.read(json.dumps(payload).encode())
 
 
 async def vet(registry: Registry, names: Iterable[str]) -> tuple[list[str], list[str]]:

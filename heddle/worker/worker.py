@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 import traceback
 from collections.abc import Awaitable, Callable
@@ -12,6 +13,7 @@ from typing import Final
 from nats.aio.client import Client
 
 from heddle import deadletters, events, subjects
+from heddle.broker.announcements import announcements
 from heddle.broker.cancellations import Cancellations
 from heddle.broker.outcomes import OutcomesFull, stored_outcome, winner
 from heddle.broker.relay import Delivery, Intake, Outbox, passed_on
@@ -185,16 +187,23 @@ class Worker:
             raise MacroFailure(Code.EXPIRED, f"expires_at {task.expires_at} had passed before a worker could start the task")
         if self.cancellations.keys and self.cancellations.holds(task_hash(hand.task_id), task.parent_task_id, task.generation):
             raise MacroFailure(Code.CANCELLED, "it was cancelled before a worker started it")
-        macro, request = self.versions.read(task, now)
+        try:
+            macro, request = self.versions.read(task, now)
+        except MacroFailure:
+            if task.macro_version is None:
+                await self.look_around()
+            self.versions.leave_to_newer(task, now)
+            raise
         hand.macro = macro
         if macro.breaker is not None:
             self._pass_circuit(macro, task.attempt, now)
-        hand.lane, hand.until = asyncio.current_task(), now + macro.timeout
+        hand.lane, until = asyncio.current_task(), now + macro.timeout
         if delivered >= ALONE_FROM and self.registry.sources:
-            hand.until = float("inf")  # who runs it there keeps its deadline
             output = await self._alone(delivery, task, hand.task_id, macro)
         else:
-            run = Run(hand.task_id, task.attempt, hand.until, lambda text: self._report(task, hand.task_id, text))
+            if macro.pool is None:  # elsewhere it may have to wait for its turn, and can be stopped
+                hand.until = until
+            run = Run(hand.task_id, task.attempt, until, lambda text: self._report(task, hand.task_id, text))
             output = await execute(
                 macro,
                 request,
@@ -228,6 +237,11 @@ class Worker:
             if (deaths := await self.crashes.count(task_id, task.generation)) >= self.crashes.MOST:
                 raise MacroFailure(Code.CRASHED, f"{death} (the {deaths}th time that it ran alone)".replace("3th", "3rd")) from None
             raise BrokerError(f"{task_id}: {death}; it is tried again ({deaths} of {self.crashes.MOST})") from None
+
+    async def look_around(self) -> None:
+        """Read what the other workers announce."""
+        with contextlib.suppress(BrokerError):
+            self.versions.notice(await announcements(self.client), self.clock(), lambda key: key == self.replica)
 
     # --- circuits
 

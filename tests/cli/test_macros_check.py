@@ -282,3 +282,48 @@ def test_an_unknown_macro_is_told_with_those_there_are(project: Path) -> None:
 
 def test_a_name_that_leads_elsewhere_is_a_usage_error(project: Path) -> None:
     assert recorded(project, "tea", "--name", "../tea").returncode == 2
+
+
+COMPOSED = '''
+"""A macro that calls another, with a tool of its own for each run."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from heddle import Calls, macro, provides
+from workflows.look_up import Meaning, Word, look_up
+
+
+class Folder:
+    def __init__(self) -> None:
+        self.open = True
+
+    async def put(self, text: str) -> int:
+        assert self.open
+        return len(text)
+
+
+@provides(per="task")
+async def folder() -> AsyncIterator[Folder]:
+    made = Folder()
+    yield made
+    made.open = False
+
+
+@macro(calls=[look_up])
+async def keep(request: Word, *, calls: Calls, folder: Folder) -> int:
+    """Look a word up and keep what it means."""
+    found = await calls(look_up, request)
+    return await folder.put(found.text)
+'''
+
+
+def test_a_run_that_calls_another_macro_is_recorded_with_the_tools_of_both_and_holds(project: Path) -> None:
+    (project / "workflows" / "keep.py").write_text(COMPOSED)
+    done = heddle(project, "record", "keep", "--payload", '{"word": "tea"}')
+    assert (done.returncode, done.stderr) == (0, "")
+    text = (project / "workflows" / "fixtures" / "keep" / "recorded.yaml").read_text()
+    assert text.endswith(
+        "tools:\n  Dictionary:\n    meaning:\n      calls:\n      - given:\n          word: tea\n        answer: the meaning of tea\n"
+        "  Folder:\n    put:\n      calls:\n      - given:\n          text: the meaning of tea\n        answer: 18\noutput: 18\n"
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
@@ -376,4 +377,37 @@ def test_a_tool_of_a_worker_may_not_need_one_of_a_task_and_both_are_named(write:
     assert refusal(source) == (
         f"{source}:8: Store lives as long as its worker and needs Folder, which is made for each task ({source}:5): "
         "make both @provides(per='task'), or neither"
+    )
+
+
+# --- upgrades
+
+OLDER = "from heddle import upgrade\nclass Old(BaseModel):\n    words: str\n"
+UPGRADE = "@upgrade('triage', to=2)\ndef up(old: Old) -> In:\n    return In(text=old.words)\n"
+
+
+def test_an_upgrade_is_found_beside_its_macro(write: Write) -> None:
+    registry = load([write("triage_m.py", macro_text("triage", 2) + OLDER + UPGRADE)])
+    assert registry.readable("triage") == [1, 2]
+    route = registry.route("triage", 1)
+    assert route is not None
+    assert route.read(b'{"words":"a"}').model_dump() == {"text": "a"}
+
+
+def test_an_upgrade_may_stand_in_another_file_and_met_twice_counts_once(write: Write, tmp_path: Path) -> None:
+    write("flows_n/triage.py", macro_text("triage", 2))
+    write("flows_n/older.py", f"from flows_n.triage import BaseModel, In, triage\n{OLDER}{UPGRADE.replace(repr('triage'), 'triage')}")
+    write("flows_n/zzz.py", "from flows_n.older import up")
+    assert load([str(tmp_path / "flows_n")]).readable("triage") == [1, 2]
+
+
+def test_two_upgrades_of_one_step_are_refused_with_both_places(write: Write) -> None:
+    told = refusal(write("triage_o.py", macro_text("triage", 2) + OLDER + UPGRADE + UPGRADE.replace("def up", "def other")))
+    assert re.fullmatch(r"two upgrades of triage make version 2 of 1: \S+triage_o\.py:11 and \S+triage_o\.py:14", told)
+
+
+def test_an_upgrade_that_reaches_no_handler_is_refused_with_its_place(write: Write) -> None:
+    assert re.match(
+        r"\S+triage_p\.py:11: an upgrade of triage makes version 2, which",
+        refusal(write("triage_p.py", macro_text("triage", 3) + OLDER + UPGRADE)),
     )

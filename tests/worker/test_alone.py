@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -20,6 +20,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from pydantic import BaseModel
 from heddle import Run, macro, provides, reject, retry
+from heddle.llm.model import Model
 
 class Word(BaseModel):
     word: str = ""
@@ -129,6 +130,15 @@ async def endless(request: Word, *, run: Run) -> Word:
     await asyncio.sleep(600)
     return Word()
 
+@provides
+async def model() -> AsyncIterator[Model]:
+    yield object()
+
+@macro(tier="frontier")
+async def novel(request: Word, *, model: Model) -> Word:
+    """Need a model."""
+    return request
+
 @macro
 async def unmade(request: Word, *, broken: Broken) -> Word:
     """Need a tool that cannot be made."""
@@ -154,7 +164,9 @@ async def run(tmp_path: Path, told: list[str], bugs: list[str], monkeypatch: pyt
     monkeypatch.setenv("MARK", str(tmp_path / "mark"))
     (tmp_path / "macros.py").write_text(MACROS)
 
-    async def run(name: str, word: str = "", *, version: int | None = None, timeout: float = 60.0, silence: float = 30.0) -> bytes:
+    async def run(
+        name: str, word: str = "", *, version: int | None = None, timeout: float = 60.0, silence: float = 30.0, tiers: Sequence[str] = ()
+    ) -> bytes:
         return await run_alone(
             [str(tmp_path / "macros.py")],
             name,
@@ -166,6 +178,7 @@ async def run(tmp_path: Path, told: list[str], bugs: list[str], monkeypatch: pyt
             silence=silence,
             report=told.append,
             on_bug=bugs.append,
+            tiers=tiers,
         )
 
     before = descriptors()
@@ -187,6 +200,12 @@ async def test_the_output_comes_back_with_the_handlers_progress_and_the_tools_ar
 
 async def test_the_version_that_is_asked_for_runs(run: Alone) -> None:
     assert [await run("older", version=version) for version in (1, None)] == [b'{"word":"old"}', b'{"word":"new"}']
+
+
+async def test_a_task_of_the_frontier_tier_has_its_model_there_too_and_no_other(run: Alone) -> None:
+    assert await run("novel", "new", tiers=["frontier"]) == b'{"word":"new"}'
+    with pytest.raises(DefinitionError, match="Model is a model"):
+        await run("novel", "new", tiers=["local"])
 
 
 async def test_a_declared_failure_ends_the_task(run: Alone, bugs: list[str]) -> None:

@@ -206,7 +206,7 @@ async def test_a_declared_error_is_no_bug(declared: Failure) -> None:
 async def test_an_error_that_may_pass_asks_for_another_try_after_its_backoff() -> None:
     with pytest.raises(TryAgain, match="Busy: now") as caught:
         await run(made(raising(Busy("now")), {Busy: retry(times=3, backoff=2.0)}), attempt=2)
-    assert caught.value.delay == 4.0
+    assert 4.0 <= caught.value.delay <= 6.0
 
 
 async def test_a_rejected_error_is_handler_failed_with_its_words() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from heddle import macro, reject, retry
+from heddle import Calls, macro, reject, retry
 from heddle.errors import DefinitionError
 from heddle.macros.fixtures import Fixture, read_fixture
 from heddle.macros.loading import Registry, load
@@ -215,3 +215,59 @@ async def test_an_older_version_is_replayed_by_its_own_handler(tmp_path: Path) -
     (tmp_path / "one.py").write_text(IMPORTS + "".join(versions))
     write_fixtures(tmp_path, {"one/new": GOOD, "one/old": "version: 1\ninput: {word: a}\noutput: {word: a!}\n"})
     assert [replayed.wrong for replayed in await replay_all(load([str(tmp_path / "one.py")]), "one")] == [None, None]
+
+
+# --- macros that call others
+
+
+@macro(calls=[say], fails={Gone: reject})
+async def tell(request: Request, *, calls: Calls) -> int:
+    return len((await calls(say, request)).words)
+
+
+@pytest.mark.parametrize(("word", "end"), [("well", "output: 2"), ("gone", "fails: {error: Gone}")])
+async def test_a_called_macro_runs_for_real_and_its_tools_are_scripted_with_the_caller_s(tmp_path: Path, word: str, end: str) -> None:
+    assert await replay(tell, fixture(tmp_path, f"{scripted(word)}\n{end}")) is None
+
+
+async def test_an_error_that_only_the_called_macro_declares_is_known_by_its_name_and_the_caller_s_bug(tmp_path: Path) -> None:
+    script = "tools: {Forge: {words: {raises: Busy}}}\nfails: {code: handler_failed}"
+    assert await replay(tell, fixture(tmp_path, script)) is None
+
+
+UPGRADED = """
+from heddle import upgrade
+
+class Old(BaseModel):
+    text: str
+
+@upgrade("one", to=2)
+def up(old: Old) -> Word:
+    return Word(word=old.text)
+"""
+
+
+async def test_an_older_version_without_a_handler_is_replayed_through_its_upgrade(tmp_path: Path) -> None:
+    (tmp_path / "one.py").write_text(IMPORTS + MACRO.format(name="one", version=2, change="") + UPGRADED)
+    write_fixtures(tmp_path, {"one/new": GOOD, "one/old": "version: 1\ninput: {text: a}\noutput: {word: a}\n"})
+    assert [replayed.wrong for replayed in await replay_all(load([str(tmp_path / "one.py")]), "one")] == [None, None]
+
+
+async def test_a_macro_is_withheld_if_the_fixture_of_an_upgraded_version_does_not_hold(tmp_path: Path) -> None:
+    (tmp_path / "one.py").write_text(IMPORTS + MACRO.format(name="one", version=2, change="") + UPGRADED)
+    write_fixtures(tmp_path, {"one/old": "version: 1\ninput: {text: a}\noutput: {word: b}\n"})
+    served, (problem,) = await vet(load([str(tmp_path / "one.py")]), ["one"])
+    assert (served, f"{tmp_path}/fixtures/one/old.yaml:3: output.word differs" in problem) == ([], True)
+
+
+async def test_a_fixture_may_show_what_input_of_an_upgraded_version_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "one.py").write_text(IMPORTS + MACRO.format(name="one", version=2, change="") + UPGRADED)
+    write_fixtures(tmp_path, {"one/old": "version: 1\ninput: {word: a}\nfails: {code: invalid_payload}\n"})
+    assert [replayed.wrong for replayed in await replay_all(load([str(tmp_path / "one.py")]), "one")] == [None]
+
+
+async def test_a_fixture_of_a_version_that_nobody_reads_names_the_upgraded_ones_too(tmp_path: Path) -> None:
+    (tmp_path / "one.py").write_text(IMPORTS + MACRO.format(name="one", version=2, change="") + UPGRADED)
+    write_fixtures(tmp_path, {"one/newer": f"version: 3\n{GOOD}"})
+    (replayed,) = await replay_all(load([str(tmp_path / "one.py")]), "one")
+    assert replayed.wrong == f"{tmp_path}/fixtures/one/newer.yaml:1: one cannot read version 3; it reads 1, 2"
