@@ -46,6 +46,7 @@ class Contract:
         timeout: seconds a run may take.
         hidden: the input fields that only a person may set.
         deprecated: until when this version is served.
+        reads: older versions without a handler, whose tasks are upgraded to this one.
         where: what to call the place in an error; no part of the contract.
     """
 
@@ -60,6 +61,7 @@ class Contract:
     phrases: tuple[str, ...]
     hidden: frozenset[str]
     deprecated: str | None
+    reads: tuple[int, ...]
     where: str
 
     @property
@@ -78,6 +80,7 @@ class Contract:
             "timeout": self.timeout,
             "hidden": sorted(self.hidden),
             "deprecated": self.deprecated,
+            "reads": list(self.reads),
             "examples": [[goal, dict(arguments)] for goal, arguments in self.examples],
             "phrases": list(self.phrases),
             "input": self.schema,
@@ -121,11 +124,25 @@ def catalogue_of(registry: Registry) -> Catalogue:
     Raises:
         DefinitionError: a macro promises something that JSON cannot say, such as an endless timeout.
     """
-    return Versioned({name: {version: contract_of(macro) for version, macro in found.items()} for name, found in registry.macros.items()})
+    return Versioned(
+        {
+            name: {version: contract_of(macro, _upgraded_to(registry, macro)) for version, macro in found.items()}
+            for name, found in registry.macros.items()
+        }
+    )
 
 
-def contract_of(macro: AnyMacro) -> Contract:
+def _upgraded_to(registry: Registry, macro: AnyMacro) -> tuple[int, ...]:
+    routes = {version: registry.route(macro.name, version) for version in registry.readable(macro.name) if version != macro.version}
+    return tuple(version for version, route in routes.items() if route and route.macro is macro)
+
+
+def contract_of(macro: AnyMacro, reads: tuple[int, ...] = ()) -> Contract:
     """What a macro promises.
+
+    Args:
+        macro: which.
+        reads: older versions whose tasks are upgraded to it.
 
     Raises:
         DefinitionError: JSON cannot say it.
@@ -143,6 +160,7 @@ def contract_of(macro: AnyMacro) -> Contract:
             phrases=macro.phrases,
             hidden=macro.hidden,
             deprecated=macro.deprecated,
+            reads=reads,
             where=str(macro.where),
         )
         contract.digest  # noqa: B018  # is it JSON?
@@ -172,6 +190,7 @@ class _Entry(BaseModel, extra="forbid"):
     timeout: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     hidden: list[str]
     deprecated: str | None
+    reads: list[int]
     examples: list[tuple[str, dict[str, Any]]]
     phrases: list[str]
     input: dict[str, Any]
@@ -236,6 +255,7 @@ def _contract(entry: _Entry, source: str) -> Contract:
         phrases=tuple(entry.phrases),
         hidden=frozenset(entry.hidden),
         deprecated=entry.deprecated,
+        reads=tuple(entry.reads),
         where=source,
     )
 

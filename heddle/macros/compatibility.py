@@ -8,12 +8,15 @@ reader passes over what it does not know. What cannot be shown to be included co
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
 from heddle.macros.catalogue import Catalogue, Contract
 from heddle.macros.inclusion import Difference, differences
 from heddle.macros.schema import Schema
+
+Kind = Literal["breaking", "compatible"]
+_Found = tuple[Kind, str, str]
 
 
 class Change(NamedTuple):
@@ -29,7 +32,7 @@ class Change(NamedTuple):
 
     macro: str
     version: int
-    kind: Literal["breaking", "compatible"]
+    kind: Kind
     path: str
     what: str
 
@@ -43,27 +46,50 @@ def _of_macro(name: str, old: Catalogue, new: Catalogue) -> Iterator[Change]:
     before, after = old.macros.get(name, {}), new.macros.get(name, {})
     for version in sorted({*before, *after}):
         match before.get(version), after.get(version):
-            case Contract(deprecated=until), None:
-                kind: Literal["breaking", "compatible"] = "breaking" if until is None else "compatible"
-                yield Change(name, version, kind, "", f"removed; it was {f'deprecated {until}' if until else 'not deprecated'}")
+            case Contract() as gone, None:
+                yield from _ordered(name, version, _without_handler(gone, after))
             case None, Contract():
                 yield Change(name, version, "compatible", "", "added")
             case Contract() as one, Contract() as other if one.digest != other.digest:
-                changes = [Change(name, version, *change) for change in _of_version(one, other)]
-                yield from sorted(changes, key=lambda change: change.kind)
+                yield from _ordered(name, version, _of_version(one, other, after))
 
 
-def _of_version(old: Contract, new: Contract) -> Iterator[tuple[Literal["breaking", "compatible"], str, str]]:
+def _ordered(name: str, version: int, found: Iterable[_Found]) -> list[Change]:
+    return sorted((Change(name, version, *one) for one in found), key=lambda change: change.kind)
+
+
+def _without_handler(gone: Contract, after: Mapping[int, Contract]) -> Iterator[_Found]:
+    """A version that has no handler any more: it is gone, or upgraded to another, whose output its callers get."""
+    heir = _reader(gone.version, after)
+    if heir is not None:
+        yield "compatible", "", f"upgraded to version {heir.version}"
+        if gone.deprecated is None:
+            yield from _of_schema("output", gone.output_schema, heir.output_schema)
+    elif gone.deprecated is not None:
+        yield "compatible", "", f"removed; it was deprecated {gone.deprecated}"
+    else:
+        yield "breaking", "", "removed; it was not deprecated, and nothing upgrades it"
+
+
+def _reader(version: int, contracts: Mapping[int, Contract]) -> Contract | None:
+    """The contract that a task of this version is run by."""
+    return contracts.get(version) or next((one for one in contracts.values() if version in one.reads), None)
+
+
+def _of_version(old: Contract, new: Contract, after: Mapping[int, Contract]) -> Iterator[_Found]:
+    if lost := [version for version in old.reads if _reader(version, after) is None]:
+        yield "breaking", "reads", f"no longer: {', '.join(map(str, lost))}"
+    elif old.reads != new.reads:
+        yield "compatible", "reads", f"{_short(old.reads)} → {_short(new.reads)}"
     yield from _of_schema("input", old.schema, new.schema)
     yield from _of_schema("output", old.output_schema, new.output_schema)
-    before, after = old.promises, new.promises
-    for name in before.keys() - {"input", "output"}:
-        if before[name] != after[name]:
-            told = f"{_short(before[name])} → {_short(after[name])}"
-            yield "compatible", name, told
+    before, promised = old.promises, new.promises
+    for name in before:
+        if name not in {"input", "output", "reads"} and before[name] != promised[name]:
+            yield "compatible", name, f"{_short(before[name])} → {_short(promised[name])}"
 
 
-def _of_schema(side: Literal["input", "output"], old: Schema, new: Schema) -> Iterator[tuple[Literal["breaking", "compatible"], str, str]]:
+def _of_schema(side: Literal["input", "output"], old: Schema, new: Schema) -> Iterator[_Found]:
     if json.dumps(old, sort_keys=True) == json.dumps(new, sort_keys=True):
         return
     forth = differences(old, new, written=side == "output", narrow="old")

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, Discriminator, Field, Tag, create_model
 
-from heddle import macro
+from heddle import macro, upgrade
 from heddle.macros.catalogue import Catalogue, catalogue_of
 from heddle.macros.compatibility import Change, compare
 from heddle.macros.inclusion import differences
@@ -97,11 +97,42 @@ def test_a_new_version_is_compatible_whatever_its_shape() -> None:
 
 
 def test_a_version_that_is_gone_is_breaking() -> None:
-    assert told(defined(), None) == [("breaking", "", "removed; it was not deprecated")]
+    assert told(defined(), None) == [("breaking", "", "removed; it was not deprecated, and nothing upgrades it")]
 
 
 def test_a_version_that_is_gone_after_it_was_deprecated_is_compatible() -> None:
     assert told(defined(deprecated="until 2027-03"), None) == [("compatible", "", "removed; it was deprecated until 2027-03")]
+
+
+class Words(BaseModel):
+    words: list[str]
+
+
+@upgrade("say", to=2)
+def up(old: Word) -> Words:
+    """As a list."""
+    return Words(words=[old.word])
+
+
+def test_a_version_that_is_upgraded_now_is_compatible_if_its_callers_understand_the_new_output() -> None:
+    old = catalogue(defined())
+    same, more, other = (
+        catalogue_of(collect(iter([defined(2, given=Words, made=made), up]))) for made in (Word, model({"word": str, "n": int}), Words)
+    )
+    added = Change("say", 2, "compatible", "", "added")
+    upgraded = Change("say", 1, "compatible", "", "upgraded to version 2")
+    assert compare(old, same) == [upgraded, added]
+    assert [one.kind for one in compare(old, more)] == ["compatible"] * 3
+    assert compare(old, other)[:2] == [Change("say", 1, "breaking", "output.word", "removed"), upgraded]
+    assert compare(catalogue(defined(deprecated="until 2027-03")), other) == [upgraded, added]
+
+
+def test_an_upgrade_that_is_gone_is_breaking_unless_there_is_a_handler_now() -> None:
+    newest = defined(2, given=Words)
+    old = catalogue_of(collect(iter([newest, up])))
+    assert compare(old, catalogue(newest)) == [Change("say", 2, "breaking", "reads", "no longer: 1")]
+    assert {one.kind for one in compare(old, catalogue(newest, defined()))} == {"compatible"}
+    assert {one.kind for one in compare(catalogue(newest), old)} == {"compatible"}
 
 
 @pytest.mark.parametrize(
