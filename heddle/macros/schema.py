@@ -73,7 +73,7 @@ def compile_schema(annotation: Any, what: str, mode: Literal["validation", "seri
     without_fields = not written and annotation is not BaseModel  # as a whole: an input may be nothing
     for path, part in _objects(schema):
         _close(part, f"{what}{f' at {path}' if path else ''}", written=written, without_fields=part is schema and without_fields)
-    for _, part in _parts(schema, ""):
+    for _, part in parts_of(schema, ""):
         if isinstance(part, dict) and isinstance(part.get("anyOf"), list):
             _discriminate(part, schema.get("$defs", {}))
     return {"$schema": DIALECT, **schema}
@@ -163,7 +163,7 @@ def refuse_inner_person_only(schema: Schema, what: str) -> None:
         DefinitionError: some inner part is marked; it names the field.
     """
     own = schema.get("properties", {}).values()
-    for path, part in _parts(schema, ""):
+    for path, part in parts_of(schema, ""):
         if isinstance(part, dict) and _PERSON_ONLY in part and not any(part is field for field in own):
             raise DefinitionError(
                 f"{what} at {path} is marked person_only, which only a field of the input itself can be, as a whole: mark that field"
@@ -172,7 +172,7 @@ def refuse_inner_person_only(schema: Schema, what: str) -> None:
 
 def _objects(schema: Schema) -> Iterator[tuple[str, Schema]]:
     """Every part of a schema that describes an object or says nothing at all, with its dotted path."""
-    for path, part in _parts(schema, ""):
+    for path, part in parts_of(schema, ""):
         match part:
             case True:
                 yield path, {}
@@ -182,23 +182,23 @@ def _objects(schema: Schema) -> Iterator[tuple[str, Schema]]:
                 yield f"{path}[]", {}
 
 
-def _parts(schema: Any, path: str) -> Iterator[tuple[str, Any]]:
+def parts_of(schema: Any, path: str) -> Iterator[tuple[str, Any]]:
     """A schema and every schema in it, with its dotted path."""
     yield path, schema
     if not isinstance(schema, dict):
         return
     for name, part in (schema.get("properties") or {}).items():
-        yield from _parts(part, f"{path}.{name}".lstrip("."))
+        yield from parts_of(part, f"{path}.{name}".lstrip("."))
     for part in (schema.get("patternProperties") or {}).values():
-        yield from _parts(part, f"{path}.*")
+        yield from parts_of(part, f"{path}.*")
     for name, part in (schema.get("$defs") or {}).items():
-        yield from _parts(part, name)
+        yield from parts_of(part, name)
     for keyword in ("items", "additionalProperties"):
         if isinstance(part := schema.get(keyword), dict):
-            yield from _parts(part, f"{path}[]" if keyword == "items" else f"{path}.*")
+            yield from parts_of(part, f"{path}[]" if keyword == "items" else f"{path}.*")
     for keyword in ("anyOf", "oneOf", "allOf", "prefixItems"):
         for part in schema.get(keyword) or ():
-            yield from _parts(part, path)
+            yield from parts_of(part, path)
 
 
 _TYPING_KEYWORDS: Final = frozenset({"type", "$ref", "enum", "const", "anyOf", "oneOf", "allOf", "not"})

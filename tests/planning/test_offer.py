@@ -1,0 +1,97 @@
+"""The planner plans from contracts as it plans from live macros."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from heddle.errors import PlanError
+from heddle.macros.catalogue import catalogue_of, read_catalogue, write_catalogue
+from heddle.macros.loading import load
+from heddle.planner import make_planner
+from heddle.planning.offer import Offers
+from heddle.planning.phrases import compile_phrases, match_phrases
+from heddle.planning.plan import Plan, PlannedCall, check_plan
+from heddle.planning.prompt import prefix_of, signature
+from heddle.testing import ScriptedModel
+
+ROOT = Path(__file__).resolve().parents[2]
+LIVE = load([str(ROOT / "workflows")])
+TEXT = write_catalogue(catalogue_of(LIVE))
+COMPILED = read_catalogue(TEXT, "macros.json")
+
+GOALS = [
+    *(goal for macro in LIVE.newest() for goal, _ in macro.examples),
+    "triage the repo . and label them using the conventional commits",
+    "label the last 3 commits in . and triage the repository ../x",
+    "label the last 999 commits in .",
+    "make me a sandwich",
+    "",
+]
+ANSWERS = [
+    '{"tasks": [{"macro": "repo_triage", "arguments": {"repository": ".", "count": 3}}]}',
+    '{"tasks": [{"macro": "repo_triage", "arguments": {"repository": ".", "count": 3.0}}]}',
+    '{"tasks": [{"macro": "repo_triage", "arguments": {"repository": ".", "count": 201}}]}',
+    '{"tasks": [{"macro": "repo_triage", "arguments": {"repository": ".", "write": true}}]}',
+    '{"tasks": [{"macro": "repo_triage", "arguments": {"repo": "."}}]}',
+    '{"tasks": [{"macro": "nobody", "arguments": {}}]}',
+    '{"tasks": [{"macro": "unsupported"}]}',
+]
+
+
+def test_the_prompt_is_the_same() -> None:
+    assert prefix_of(COMPILED) == prefix_of(LIVE)
+    assert [signature(macro) for macro in COMPILED.newest()] == [signature(macro) for macro in LIVE.newest()]
+
+
+@pytest.mark.parametrize("goal", GOALS)
+def test_phrases_read_a_goal_the_same(goal: str) -> None:
+    live, compiled = (match_phrases(goal, compile_phrases(offers.newest())) for offers in (LIVE, COMPILED))
+    assert isinstance(compiled, tuple) == isinstance(live, tuple)
+    if isinstance(live, tuple):
+        assert compiled == live
+
+
+async def planned(offers: Offers, answer: str) -> Plan | tuple[str, str]:
+    """The plan, or the code of the refusal and the macro at fault."""
+    planner = make_planner(offers, ScriptedModel(answer), "off", 16)
+    try:
+        return await planner.plan("do it", {})
+    except PlanError as error:
+        return error.code.value, str(error).split(":")[0]
+
+
+@pytest.mark.parametrize("answer", ANSWERS)
+async def test_a_model_s_answer_is_taken_or_refused_the_same(answer: str) -> None:
+    assert await planned(COMPILED, answer) == await planned(LIVE, answer)
+
+
+def test_arguments_are_checked_by_the_schema_and_told_by_field() -> None:
+    call = PlannedCall("repo_triage", {"repository": ".", "count": 0})
+    with pytest.raises(PlanError) as caught:
+        check_plan([call], COMPILED, 16)
+    assert str(caught.value) == "repo_triage: count: 0 is less than the minimum of 1"
+
+
+PLANS = """
+import asyncio, sys
+from pathlib import Path
+from heddle.cli.roles import read_offers
+from heddle.planner import make_planner
+planner = make_planner(read_offers(["macros.json"]), None, "first", 16)
+plan = asyncio.run(planner.plan("triage the repository .", {}))
+print([call.macro for call in plan.calls], [name for name in sys.modules if "workflows" in name or "heddle_macros" in name])
+"""
+
+
+def test_no_module_of_macros_is_imported(tmp_path: Path) -> None:
+    (tmp_path / "macros.json").write_text(TEXT, encoding="utf-8")
+    environment: dict[str, Any] = {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", PLANS], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.stdout == "['repo_triage'] []\n", done.stderr
