@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from heddle import subjects
 from heddle.messages import GOAL_WORKER_TYPE, Goal, TaskMessage, TaskResult, format_time
+from heddle.planning.offer import Offers
 from heddle.planning.plan import Plan
 
 WHOLE_RECORD: Final = 256 * 1024
@@ -39,30 +40,33 @@ class GoalState(BaseModel):
     record: dict[str, Any] | None = None
 
 
-def goal_state(goal: Goal, goal_id: str, plan: Plan, tiers: Mapping[str, str], stored: float, now: float) -> GoalState:
+def goal_state(goal: Goal, goal_id: str, plan: Plan, offers: Offers, stored: float, now: float) -> GoalState:
     """The state of a goal that was just planned.
 
     Args:
         goal: as it came.
         goal_id: its id, its own or made from its place in the stream.
         plan: checked.
-        tiers: the tier of each macro.
+        offers: what it was planned for: its tasks name the newest version, so that a worker that knows only older ones, or newer ones
+            besides, does not read their arguments as those of another.
         stored: when the goal was stored, seconds since the epoch.
         now: seconds since the epoch.
     """
     passed_on = {key: value for key, value in (goal.model_extra or {}).items() if key.startswith("_")}
+    newest = {macro.name: macro for macro in offers.newest()}
     tasks = tuple(
         TaskMessage(
             task_id=f"{goal_id}-{number}",
             parent_task_id=goal_id,
             worker_type=call.macro,
             payload=call.arguments,
-            model_tier=tiers[call.macro],
+            model_tier=newest[call.macro].tier,
             priority=goal.priority,
             request_id=goal.request_id,
             created_at=format_time(now),
             generation=goal.generation,
             hops=1,
+            macro_version=newest[call.macro].version,
             **passed_on,
         )
         for number, call in enumerate(plan.calls, 1)

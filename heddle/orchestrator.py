@@ -123,8 +123,7 @@ class Orchestrator:
             return None
         if plan.model_calls:
             self.observer.count(events.MODEL_CALLS, plan.planned_by)
-        tiers = {macro.name: macro.tier for macro in planner.offers.newest()}
-        state = goal_state(goal, goal_id, plan, tiers, delivery.stored, self.clock())
+        state = goal_state(goal, goal_id, plan, planner.offers, delivery.stored, self.clock())
         await self.records.put(key, state.model_dump_json(exclude_none=True).encode())
         self.observer.see(
             events.GOALS_PLANNED, "planned a goal", planned_by=plan.planned_by, goal_id=goal_id, tasks=len(plan.calls), note=plan.note

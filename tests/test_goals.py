@@ -6,10 +6,13 @@ import json
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
-from heddle import subjects
+from heddle import macro, subjects
 from heddle.errors import Code
 from heddle.goals import WHOLE_RECORD, GoalState, final_result, finished_record, goal_state, task_subjects, unplanned_record
+from heddle.macros.catalogue import catalogue_of, read_catalogue, write_catalogue
+from heddle.macros.loading import collect
 from heddle.messages import Goal, TaskMessage, TaskResult, decode
 from heddle.planning.plan import Plan, PlannedCall
 
@@ -17,7 +20,30 @@ STORED = 1_800_000_000.0
 PLAN = Plan(
     (PlannedCall("repo_triage", {"repository": ".", "count": 3}), PlannedCall("release_notes", {"since": "v1"})), "model-a", 1, note="slow"
 )
-TIERS = {"repo_triage": "standard", "release_notes": "local"}
+
+
+class Arguments(BaseModel):
+    repository: str = "."
+    count: int = 1
+    since: str = ""
+
+
+@macro(version=2)
+async def repo_triage(request: Arguments) -> Arguments:
+    return request
+
+
+@macro(name="repo_triage", version=1, tier="local")
+async def repo_triage_v1(request: Arguments) -> Arguments:
+    return request
+
+
+@macro(tier="local")
+async def release_notes(request: Arguments) -> Arguments:
+    return request
+
+
+REGISTRY = collect(iter([repo_triage, repo_triage_v1, release_notes]))
 
 
 def goal(**fields: Any) -> Goal:
@@ -25,7 +51,7 @@ def goal(**fields: Any) -> Goal:
 
 
 def state(of: Goal | None = None, plan: Plan = PLAN) -> GoalState:
-    return goal_state(of or goal(), "g", plan, TIERS, stored=STORED, now=STORED + 1.5)
+    return goal_state(of or goal(), "g", plan, REGISTRY, stored=STORED, now=STORED + 1.5)
 
 
 def outcome(number: int, status: str = "completed", **fields: Any) -> TaskResult:
@@ -51,6 +77,15 @@ def test_a_plan_becomes_tasks_named_after_the_goal_in_the_plan_s_order() -> None
 def test_tasks_take_priority_request_and_generation_of_their_goal() -> None:
     tasks = state(goal(priority="high", request_id="r", generation=2)).tasks
     assert {(t.priority, t.request_id, t.generation, t.attempt) for t in tasks} == {("high", "r", 2, 1)}
+
+
+def test_tasks_name_the_version_that_they_were_planned_for() -> None:
+    assert [(t.worker_type, t.macro_version) for t in state().tasks] == [("repo_triage", 2), ("release_notes", 1)]
+
+
+def test_a_catalogue_s_contracts_make_the_same_tasks_as_the_macros_themselves() -> None:
+    contracts = read_catalogue(write_catalogue(catalogue_of(REGISTRY)), "macros.json")
+    assert goal_state(goal(), "g", PLAN, contracts, stored=STORED, now=STORED + 1.5) == state()
 
 
 def test_tasks_of_ours_have_one_hop() -> None:

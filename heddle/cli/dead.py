@@ -94,3 +94,5 @@ def show(
             found.original_task if isinstance(found.original_task, str) else json.dumps(found.original_task, indent=2, ensure_ascii=False)
         )
     )
+    if found.traceback is not None:
+        console().print(f"\n[bold]traceback[/]\n{escape(found.traceback)}")

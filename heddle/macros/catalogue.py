@@ -275,6 +275,8 @@ def _damage(contract: Contract, digest: str) -> str | None:
             return f"its schema is none: {described(error).splitlines()[0]}"
         if stray := next((one for one in _references(schema) if not _leads_inside(one, schema)), None):
             return f"its schema refers to {stray!r}, which is not in it"
+        if circle := next((name for name in schema.get("$defs", {}) if _comes_back(name, schema["$defs"])), None):
+            return f"its definition {circle!r} refers to nothing but itself"
     return None
 
 
@@ -292,3 +294,15 @@ def _references(part: Any) -> Iterator[Any]:
 
 def _leads_inside(reference: str, schema: Schema) -> bool:
     return reference.startswith(DEFINITIONS) and reference.removeprefix(DEFINITIONS) in schema.get("$defs", {})
+
+
+def _comes_back(name: str, definitions: Schema) -> bool:
+    """Whether a definition's reference, and the reference there, lead round to where they were: nothing would be at their end."""
+    met: set[str] = set()
+    while name not in met:
+        met.add(name)
+        part = definitions[name]
+        if not isinstance(part, dict) or "$ref" not in part:
+            return False
+        name = part["$ref"].removeprefix(DEFINITIONS)
+    return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from typing import Any, Final, Literal
@@ -9,7 +10,7 @@ from typing import Any, Final, Literal
 from pydantic import AliasChoices, AliasPath, BaseModel, GetJsonSchemaHandler, TypeAdapter
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 from pydantic.json_schema import GenerateJsonSchema
-from pydantic_core import CoreSchema
+from pydantic_core import CoreSchema, to_jsonable_python
 from pydantic_core.core_schema import DataclassField, ModelField, TypedDictField
 
 from heddle.errors import DefinitionError
@@ -42,7 +43,27 @@ DEFINITIONS: Final = "#/$defs/"
 """What a reference within a compiled schema begins with; the name of the definition follows."""
 
 
-class _Written(GenerateJsonSchema):
+class _Read(GenerateJsonSchema):
+    """The schema of what is read; the same text in every process, though a set has another order in each."""
+
+    def encode_default(self, dft: Any) -> Any:
+        return super().encode_default(self._in_order(dft))
+
+    def _in_order(self, value: Any) -> Any:
+        match value:
+            case BaseModel():
+                return self._in_order(value.model_dump(by_alias=self.by_alias))
+            case set() | frozenset():
+                return sorted(map(self._in_order, value), key=lambda item: json.dumps(to_jsonable_python(item), sort_keys=True))
+            case dict():
+                return {key: self._in_order(item) for key, item in value.items()}
+            case list() | tuple():
+                return [self._in_order(item) for item in value]
+            case _:
+                return value
+
+
+class _Written(_Read):
     """The schema of what is written: a field with a default is there too."""
 
     def field_is_required(self, field: ModelField | DataclassField | TypedDictField, total: bool) -> bool:
@@ -63,7 +84,7 @@ def compile_schema(annotation: Any, what: str, mode: Literal["validation", "seri
         DefinitionError: the type has no schema, or some part of it would be an untyped object; it names the field.
     """
     written = mode == "serialization"
-    generator = _Written if written else GenerateJsonSchema
+    generator = _Written if written else _Read
     try:
         schema = TypeAdapter(annotation).json_schema(mode=mode, by_alias=not written, schema_generator=generator)
     except (PydanticSchemaGenerationError, PydanticUserError) as error:

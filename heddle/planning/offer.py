@@ -17,6 +17,10 @@ class Offer(Protocol):
         """The worker type."""
 
     @property
+    def version(self) -> int:
+        """Of its input's shape."""
+
+    @property
     def intent(self) -> str:
         """What it does, in a line."""
 
