@@ -55,6 +55,7 @@ def catalogue(definitions: dict[str, Any]) -> str:
         "timeout": 1.0,
         "hidden": [],
         "deprecated": None,
+        "reads": [],
         "examples": [],
         "phrases": [],
         "input": {"type": "object", "properties": {"a": {"$ref": "#/$defs/A"}}, "$defs": definitions},
