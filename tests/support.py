@@ -178,9 +178,13 @@ class Ground:
         """Submit a task and follow it to its outcome."""
         return await self.follow(new_task(worker_type, payload, **more))
 
-    async def follow(self, task: TaskMessage) -> TaskResult:
+    async def follow_patiently(self, worker_type: str, payload: dict[str, Any]) -> TaskResult:
+        """The same on the local tier, for a task that comes back several times before it ends."""
+        return await self.follow(new_task(worker_type, payload, tier="local"), patience=60.0)
+
+    async def follow(self, task: TaskMessage, patience: float = PATIENCE) -> TaskResult:
         """Submit this task and follow it to its outcome."""
-        async with asyncio.timeout(PATIENCE), task_followed(self.client, task) as steps:
+        async with asyncio.timeout(patience), task_followed(self.client, task) as steps:
             await submit_message(self.client, task, subjects.TASKS_INCOMING, task_message_id(task))
             async for step in steps:
                 if isinstance(step, Ended):
