@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from heddle.cli.options import Macros, Output, OutputFormat, macro_sources
 from heddle.cli.output import Exit, aside, console, counted, fail, failed, print_json, print_table
-from heddle.cli.roles import read_catalogue_file
+from heddle.cli.planners import read_catalogue_file
 from heddle.errors import HeddleError
 from heddle.macros.catalogue import catalogue_of, contracts, write_catalogue
 from heddle.macros.compatibility import compare

@@ -17,7 +17,7 @@ from heddle.macros.failures import Retry
 from heddle.macros.loading import AnyMacro, Registry, load
 from heddle.planning.prompt import signature
 
-app = typer.Typer(no_args_is_help=True, help="See what macros there are.")
+app = typer.Typer(no_args_is_help=True, help="See, check, compile and compare macros.")
 app.command()(check)
 app.command()(record)
 app.command("compile")(compile_macros)

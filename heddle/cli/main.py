@@ -1,16 +1,60 @@
-"""The `heddle` command."""
+"""The `heddle` command. A command's module is imported when it is asked for: half of what all of them need would take half a second."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from importlib import import_module
 from importlib.metadata import version
-from typing import Annotated
+from types import MappingProxyType
+from typing import Annotated, Any, Final
 
 import typer
+from typer.core import TyperGroup
+from typer.main import get_command, get_group
 
-from heddle.cli import dead, demo, goal, goals, init, macros, plan, rules, rules_live, run, status, task, up
+COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "demo": "heddle.cli.demo:demo",
+        "up": "heddle.cli.up:up",
+        "goal": "heddle.cli.goal:goal",
+        "plan": "heddle.cli.plan:plan",
+        "task": "heddle.cli.task:task",
+        "goals": "heddle.cli.goals:app",
+        "run": "heddle.cli.run:app",
+        "rules": "heddle.cli.rules:app",
+        "macros": "heddle.cli.macros:app",
+        "dead": "heddle.cli.dead:app",
+        "status": "heddle.cli.status:status",
+        "init": "heddle.cli.init:init",
+    }
+)
+"""Every command and where it is: a function, or a Typer with commands of its own."""
+
+
+class _OnDemand(TyperGroup):
+    """A group whose commands are imported when they are asked for."""
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002  # the signature is Typer's
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name].partition(":")
+        found = getattr(import_module(module), attribute)
+        if isinstance(found, typer.Typer):
+            command: Any = get_group(found)
+        else:
+            alone = typer.Typer(add_completion=False)
+            alone.command(cmd_name)(found)
+            command = get_command(alone)
+        command.name = cmd_name
+        return command
+
 
 app = typer.Typer(
     name="heddle",
+    cls=_OnDemand,
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
@@ -32,22 +76,6 @@ def _heddle(
     _: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
 ) -> None:
     pass
-
-
-app.command("demo")(demo.demo)
-app.command("up")(up.up)
-app.command("goal")(goal.goal)
-app.command("plan")(plan.plan)
-app.command("task")(task.task)
-app.add_typer(goals.app, name="goals")
-app.add_typer(run.app, name="run")
-for live in (rules_live.reload, rules_live.push, rules_live.history, rules_live.rollback):
-    rules.app.command()(live)
-app.add_typer(rules.app, name="rules")
-app.add_typer(macros.app, name="macros")
-app.add_typer(dead.app, name="dead")
-app.command("status")(status.status)
-app.command("init")(init.init)
 
 
 def main() -> None:

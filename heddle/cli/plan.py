@@ -11,7 +11,7 @@ from rich.markup import escape
 from heddle.cli.goal import read_context
 from heddle.cli.options import MacrosOrCatalogue, Output, OutputFormat, macro_sources
 from heddle.cli.output import Exit, aside, console, fail, print_json, print_table, run
-from heddle.cli.roles import planner_for, read_offers
+from heddle.cli.planners import planner_for, read_offers
 from heddle.errors import ModelUnavailable, PlanError
 from heddle.settings import load_settings
 

@@ -11,6 +11,7 @@ import typer
 from rich.markup import escape
 
 from heddle.broker.connect import connected
+from heddle.cli import rules_live
 from heddle.cli.options import Macros, Output, OutputFormat, RulesFile, Server, macro_sources, rules_path, server_url
 from heddle.cli.output import Exit, aside, console, counted, fail, failed, print_json, print_table, run
 from heddle.cli.roles import missing_rules, read_rules
@@ -25,7 +26,9 @@ from heddle.router.schema import rules_schema
 from heddle.settings import load_settings
 from heddle.telemetry.observer import Observer
 
-app = typer.Typer(no_args_is_help=True, help="Check rules, and explain decisions.")
+app = typer.Typer(no_args_is_help=True, help="Check rules, explain decisions, and change the rules of running routers.")
+for live in (rules_live.reload, rules_live.push, rules_live.history, rules_live.rollback):
+    app.command()(live)
 
 
 @app.command("check")

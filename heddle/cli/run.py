@@ -25,7 +25,8 @@ from heddle.cli.options import (
     words,
 )
 from heddle.cli.output import Exit, run, until_stopped
-from heddle.cli.roles import ground, planner_for, read_offers
+from heddle.cli.planners import planner_for, read_offers
+from heddle.cli.roles import ground
 from heddle.errors import SettingsError
 from heddle.macros.loading import load
 from heddle.messages import is_name

@@ -14,7 +14,8 @@ from nats.aio.client import Client
 
 from heddle.broker.server import Server, embedded
 from heddle.cli.options import SERVER_FILE
-from heddle.cli.roles import Ground, ground, planner_for, read_rules
+from heddle.cli.planners import planner_for
+from heddle.cli.roles import Ground, ground, read_rules
 from heddle.cli.run import worker_command
 from heddle.control.fleet import workers
 from heddle.errors import HeddleError

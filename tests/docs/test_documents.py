@@ -137,14 +137,13 @@ def test_every_setting_is_there_with_its_variable_and_default() -> None:
 
 def leaves(command: Any, path: tuple[str, ...] = ("heddle",)) -> Iterator[tuple[str, list[str]]]:
     """Every command and its options, from the command line itself."""
-    subcommands = getattr(command, "commands", None)
-    if subcommands is None:
+    if not hasattr(command, "list_commands"):
         options = (option for option in command.params if option.param_type_name == "option" and not option.hidden)
         named = (name for option in options for name in option.opts)
         yield " ".join(path), sorted(set(named) - {"--help", "-h"})
         return
-    for name, subcommand in subcommands.items():
-        yield from leaves(subcommand, (*path, name))
+    for name in command.list_commands(None):
+        yield from leaves(command.get_command(None, name), (*path, name))
 
 
 COMMANDS: Final = dict(leaves(typer.main.get_command(app)))

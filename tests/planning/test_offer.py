@@ -80,7 +80,7 @@ def test_arguments_are_checked_by_the_schema_and_told_by_field() -> None:
 PLANS = """
 import asyncio, sys
 from pathlib import Path
-from heddle.cli.roles import read_offers
+from heddle.cli.planners import read_offers
 from heddle.planner import make_planner
 planner = make_planner(read_offers(["macros.json"]), None, "first", 16)
 plan = asyncio.run(planner.plan("triage the repository .", {}))
