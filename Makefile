@@ -23,7 +23,7 @@ demo: $(RUNTIME) ## one real goal, end to end, on an embedded server (ARGS=--cha
 	@$(BIN)/heddle demo $(ARGS)
 
 test: $(DEV) ## the tests, without those that take minutes
-	@$(BIN)/pytest -n 2 --dist=worksteal -m "not prove" $(ARGS)
+	@$(BIN)/pytest -n 3 --dist=worksteal -m "not prove" $(ARGS)
 
 check: $(DEV) ## lint, formatting, types, import rules
 	$(BIN)/ruff check

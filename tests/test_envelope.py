@@ -187,7 +187,7 @@ KEYS = st.sampled_from(FIELDS) | st.text(max_size=5) | st.sampled_from(["_x", "m
 
 
 @given(st.dictionaries(KEYS, JSON, max_size=4), st.sets(st.sampled_from(FIELDS)))
-@settings(max_examples=800, deadline=None)
+@settings(max_examples=400, deadline=None)
 def test_any_values_in_any_fields(fields: dict[str, Any], without: set[str]) -> None:
     same(json.dumps({key: value for key, value in PLAIN.items() if key not in without} | fields).encode())
 
@@ -234,7 +234,7 @@ PAIRS = st.lists(st.tuples(KEYS, JSON), max_size=4)
 
 
 @given(PAIRS, PAIRS, st.booleans())
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=300, deadline=None)
 def test_of_a_repeated_key_the_last_wins(before: list[tuple[str, Any]], after: list[tuple[str, Any]], ascii_only: bool) -> None:
     pairs = [*before, *PLAIN.items(), *after]
     members = ",".join(f"{json.dumps(key)}:{json.dumps(value, ensure_ascii=ascii_only)}" for key, value in pairs)
@@ -277,7 +277,7 @@ PIECES += [
 
 
 @given(st.randoms(use_true_random=False), st.integers(1, 4))
-@settings(max_examples=3000, deadline=None)
+@settings(max_examples=1500, deadline=None)
 def test_mutilated_bytes(chance: Random, cuts: int) -> None:
     body = BODY
     for _ in range(cuts):
@@ -296,7 +296,7 @@ def test_mutilated_bytes(chance: Random, cuts: int) -> None:
 
 
 @given(st.binary(max_size=60) | st.text(max_size=60).map(str.encode) | JSON.map(lambda value: json.dumps(value).encode()))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=300, deadline=None)
 @example(b"")
 @example(b"{}")
 @example(b"\xef\xbb\xbf" + BODY)
