@@ -47,7 +47,7 @@ async def system(
     *,
     rules: Path,
     macros: list[str],
-    root: Path,
+    root: Path | None = None,
     store: Path | None = None,
     port: int | None = None,
     log_level: str = "warning",
@@ -58,7 +58,7 @@ async def system(
         settings: all settings; phrases stand in for the model unless the settings say otherwise.
         rules: the rules file.
         macros: where macros come from.
-        root: the folder that the example macros may look at.
+        root: the folder that the example macros look at, whatever the settings say of a forge; None leaves it to the settings.
         store: where the server keeps its streams; a temporary folder if None.
         port: the server's port; any free one if None.
         log_level: of the log on standard error.
@@ -72,7 +72,8 @@ async def system(
     if "phrases" not in settings.planner.model_fields_set:
         settings = settings.model_copy(update={"planner": settings.planner.model_copy(update={"phrases": "fallback"})})
     with embedded(store, port=port) as server:
-        env = {**os.environ, "NATS_URL": server.url, "HEDDLE_FORGE__ROOT": str(root)}
+        forge = {} if root is None else {"HEDDLE_FORGE__ROOT": str(root), "HEDDLE_FORGE__KIND": "local"}
+        env = {**os.environ, "NATS_URL": server.url, **forge}
         async with (
             planner_for(registry, settings) as planner,
             ground(server.url, "system", settings, log_level=log_level) as on,

@@ -45,8 +45,7 @@ def up(
 
     async def work() -> None:
         settings = load_settings()
-        root = settings.forge.root.resolve()
-        async with system(settings, rules=path, macros=sources, root=root, store=STORE, port=port, log_level=log_level) as running:
+        async with system(settings, rules=path, macros=sources, store=STORE, port=port, log_level=log_level) as running:
             file = write_server_file(running.server, Path.cwd())
             watcher = asyncio.create_task(_watch(running, path, sources))
             try:

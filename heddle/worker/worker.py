@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final
 
+import nats.errors
 from nats.aio.client import Client
 
 from heddle import deadletters, events, subjects
@@ -162,7 +163,10 @@ class Worker:
             return None
         hops = Hops(stored, taken, self.clock())
         try:
-            macro, output = await self._run(delivery, hand, task, hops.started, delivered)
+            try:
+                macro, output = await self._run(delivery, hand, task, hops.started, delivered)
+            finally:  # the lane goes on to other tasks while the outcome of this one is on its way
+                hand.lane, hand.until = None, float("inf")
         except HandedBack as back:
             await self._hand_back(delivery, task, task_id, back)
             return None
@@ -435,7 +439,12 @@ class Worker:
 
     def _report(self, task: Work, task_id: str, text: str) -> None:
         self.observer.see(events.PROGRESS, text, worker_type=task.worker_type, task_id=task_id)
-        self._beside(self.client.publish(subjects.results(task.parent_task_id), progress_result(task, task_id, text)))
+        self._beside(self._tell(subjects.results(task.parent_task_id), progress_result(task, task_id, text)))
+
+    async def _tell(self, subject: str, body: bytes) -> None:
+        """Say something that nobody keeps, and that may be lost while the server is away."""
+        with contextlib.suppress(nats.errors.Error):
+            await self.client.publish(subject, body)
 
     def _called(self, caller: AnyMacro, called: Called) -> None:
         told = {"worker_type": called.macro, "caller": caller.name, "parent": called.parent, "task_id": called.task_id}
