@@ -80,6 +80,12 @@ class Delivery:
         """Seconds since the epoch at which the stream stored it."""
         return int(self._told(3)) / 1e9
 
+    def told(self) -> tuple[int, float]:
+        """`delivered` and `stored`, in one look."""
+        parts = self.reply.split(".")
+        first = 4 if len(parts) < 11 else 6
+        return int(parts[first]), int(parts[first + 3]) / 1e9
+
     @property
     def origin(self) -> tuple[str, int, int]:
         """What ids are derived from: the stream, its creation in microseconds since the epoch, the sequence."""
@@ -173,7 +179,7 @@ class Intake:
             self.held += 1
             if source.asked:
                 source.asked -= 1
-            if source.asked <= source.want >> 1 and source not in self._hungry:
+            if source.asked <= source.want >> 1 and (source.asked == 0 or source not in self._hungry):
                 await self._used_up(source)
             try:
                 going = self._on_delivery(Delivery(message, source))

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, Generic, Literal, ParamSpec, Protocol, TypeVar, overload
 
+from msgspec import Struct
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from heddle.errors import Code, DefinitionError, MacroFailure
@@ -32,8 +33,7 @@ DEFAULT_TIMEOUT = 60.0
 DEFAULT_TIER = "standard"
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(Struct, frozen=True):
     """What a handler may know of the task it works on.
 
     Attributes:

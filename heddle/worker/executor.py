@@ -8,10 +8,11 @@ import time
 import types
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
 
+from msgspec.structs import replace
 from pydantic import BaseModel
 
 from heddle.errors import Code, DefinitionError, FallBack, MacroFailure, TryAgain
@@ -76,24 +77,21 @@ async def execute(
         TryAgain: it raised an error that the macro declares to pass.
         FallBack: it raised an error that the macro declares to hand over.
     """
-    deadline = asyncio.timeout(macro.timeout)
     try:
         keywords = {name: tools[kind] for name, kind in macro.tools.items()}
         per_task = PerTask in tools and PerTask in map(type, keywords.values())
         if macro.pool is None and macro.calls_parameter is None and not per_task:
             if macro.run_parameter is not None:
                 keywords[macro.run_parameter] = run
-            output = await _soon_or_within(deadline, macro.handler(request, **keywords))
+            output = await _soon_or_within(macro.timeout, macro.handler(request, **keywords))
         else:
             output = await _output(macro, request, tools, run, on_call)
-        if deadline.expired():  # it swallowed its cancellation and returned all the same
-            raise TimeoutError  # noqa: TRY301  # the same follows as of one that was raised
     except BaseException as error:  # a handler may raise anything, and its neighbours must not notice
         if isinstance(error, asyncio.CancelledError) and _is_cancelled():
             raise
         if isinstance(error, Died):
             raise MacroFailure(Code.CRASHED, str(error)) from None
-        late = isinstance(error, _Late) or (isinstance(error, TimeoutError) and deadline.expired())
+        late = isinstance(error, _Late)
         if late:
             error = TimeoutError(f"not finished after {macro.timeout:g} s")
         elif not any(isinstance(error, declared) for declared in macro.fails):
@@ -110,14 +108,14 @@ async def execute(
     return macro.write(output)
 
 
-async def _soon_or_within(deadline: asyncio.Timeout, handler: Awaitable[Any]) -> Any:
-    """What a handler returns, within its deadline; one that ends at its first step costs no timer."""
+async def _soon_or_within(timeout: float, handler: Awaitable[Any]) -> Any:
+    """What a handler returns, within its time; one that ends at its first step costs no timer."""
     steps = handler.__await__()
     try:
         first = next(steps)
     except StopIteration as ended:
         return ended.value
-    async with deadline:
+    async with _within(timeout):
         return await _rest(steps, first)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 from msgspec import Raw, Struct
@@ -13,7 +13,7 @@ from heddle.macros.loading import AnyMacro
 from heddle.messages import TaskResult, format_time
 
 
-class Hops(NamedTuple):
+class Hops(Struct, frozen=True):
     """When a task was routed (stored in HEDDLE_TASKS), taken and started; seconds since the epoch."""
 
     routed: float

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import nats.errors
+from msgspec import Struct
 from nats.aio.client import Client
 
 from heddle import deadletters, events, subjects
@@ -68,8 +69,7 @@ class Hand:
         self.cancelled = False
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(Struct, frozen=True):
     """An outcome on its way to the store, and the delivery to ack when it is there."""
 
     delivery: Delivery
@@ -156,7 +156,7 @@ class Worker:
             await self._end(delivery, self._unreadable(delivery, str(error)))
             return None
         task_id = task.task_id or subjects.source_letter(*delivery.origin)
-        delivered, stored = delivery.delivered, delivery.stored
+        delivered, stored = delivery.told()
         subject = subjects.task_outcome(task_id, task.parent_task_id, task.generation)
         hand.task, hand.task_id = task, task_id
         if (delivered > 1 or task.attempt > 1) and await self._ended_before(delivery, task, subject):
