@@ -96,7 +96,7 @@ async def working(
         pulse.begin(settings.worker.ack_wait)  # from here on tasks run, and one may block the loop
 
         def on_delivery(delivery: Delivery) -> None:
-            worker.held[delivery] = Hand()
+            worker.held[delivery] = Hand(worker)
             worker.lanes.put(delivery)
 
         worker.intake = Intake(client, settings.worker.slots, on_delivery, observer)

@@ -62,7 +62,8 @@ class Versions:
         if route is None:
             raise self._unknown(task, now)
         self._routes[asked] = route
-        return route.macro, route.read(bytes(task.payload))
+        payload = bytes(task.payload)
+        return route.macro, route.read(payload) if route.steps else route.macro.read_json(payload)
 
     def leave_to_newer(self, task: Work, now: float) -> None:
         """See whether a task whose input does not fit is for a version that another worker has: it names none, so it is of the newest.

@@ -58,15 +58,32 @@ class Hand:
         cancelled: was it cancelled while it ran?
     """
 
-    __slots__ = ("cancelled", "lane", "macro", "task", "task_id", "until")
+    __slots__ = ("_worker", "cancelled", "lane", "macro", "task", "task_id", "until")
 
-    def __init__(self) -> None:
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
         self.until = float("inf")
         self.lane: asyncio.Task[None] | None = None
         self.task: Work | None = None
         self.task_id = ""
         self.macro: AnyMacro | None = None
         self.cancelled = False
+
+    def report(self, text: str) -> None:
+        """How far the handler is."""
+        if self.task is not None:
+            self._worker.report(self.task, self.task_id, text)
+
+    def bug(self, error: BaseException | str) -> None:
+        """An error that the macro does not declare; or its traceback, from another process."""
+        if self.macro is not None:
+            told = {"worker_type": self.macro.name, "task_id": self.task_id, "error": error if isinstance(error, str) else repr(error)}
+            self._worker.observer.see(events.HANDLER_BUG, "a handler raised an error that its macro does not declare", **told)
+
+    def called(self, called: Called) -> None:
+        """A call of another macro that has ended."""
+        told = {"worker_type": called.macro, "parent": called.parent, "task_id": called.task_id, "error": called.error}
+        self._worker.observer.see(events.MACRO_CALLED, "a macro called another", **told, seconds=round(called.seconds, 4))
 
 
 class Finished(Struct, frozen=True):
@@ -113,22 +130,17 @@ class Worker:
         if hand is None:  # it was let go while it waited its turn
             return
         try:
-            await self._work(delivery, hand)
+            going = await self._outcome(delivery, hand)
+            if going is not None:
+                await going
+        except Exception as error:  # noqa: BLE001  # whatever it is, the worker serves on and the task is not lost
+            await self._not_now(delivery, error)
         except asyncio.CancelledError:
             lane = asyncio.current_task()
             if not hand.cancelled or lane is None:
                 raise  # the worker stops
             lane.uncancel()
             await self._guarded(delivery, self._end_cancelled(delivery, hand))
-
-    async def _work(self, delivery: Delivery, hand: Hand) -> None:
-        try:
-            going = await self._outcome(delivery, hand)
-        except Exception as error:  # noqa: BLE001  # whatever it is, the worker serves on and the task is not lost
-            await self._not_now(delivery, error)
-        else:
-            if going is not None:
-                await going
 
     async def _guarded(self, delivery: Delivery, work: Awaitable[None]) -> None:
         try:
@@ -203,19 +215,12 @@ class Worker:
             self._pass_circuit(macro, task.attempt, now)
         hand.lane, until = asyncio.current_task(), now + macro.timeout
         if delivered >= ALONE_FROM and self.registry.sources:
-            output = await self._alone(delivery, task, hand.task_id, macro)
+            output = await self._alone(delivery, hand, task, macro)
         else:
             if macro.pool is None:  # elsewhere it may have to wait for its turn, and can be stopped
                 hand.until = until
-            run = Run(hand.task_id, task.attempt, until, lambda text: self._report(task, hand.task_id, text))
-            output = await execute(
-                macro,
-                request,
-                self.tools,
-                run,
-                on_bug=lambda error: self._bug(macro, hand.task_id, repr(error)),
-                on_call=lambda called: self._called(macro, called),
-            )
+            run = Run(hand.task_id, task.attempt, until, hand.report)
+            output = await execute(macro, request, self.tools, run, on_bug=hand.bug, on_call=hand.called)
         if len(output) > MAX_OUTPUT:
             raise MacroFailure(
                 Code.HANDLER_FAILED, f"the output has {len(output)} bytes; at most {MAX_OUTPUT} fit: return a reference to it"
@@ -224,8 +229,9 @@ class Worker:
             self._turn(macro, after_success(self.circuits.get(_circuit(macro), CLOSED)), now)
         return macro, output
 
-    async def _alone(self, delivery: Delivery, task: Work, task_id: str, macro: AnyMacro) -> bytes:
+    async def _alone(self, delivery: Delivery, hand: Hand, task: Work, macro: AnyMacro) -> bytes:
         """Run a task in a process of its own; only a death there is the task's own fault."""
+        task_id = hand.task_id
         self.observer.see(events.TASKS_ALONE, "a task runs alone", worker_type=macro.name, task_id=task_id, delivery=delivery.delivered)
         try:
             return await self.crashes.run(
@@ -233,8 +239,8 @@ class Worker:
                 task_id,
                 macro,
                 self.settings.ack_wait,
-                report=lambda text: self._report(task, task_id, text),
-                on_bug=lambda trace: self._bug(macro, task_id, trace),
+                report=hand.report,
+                on_bug=hand.bug,
             )
         except Died as death:
             self.observer.see(events.TASKS_DIED, "a task took its process down", worker_type=macro.name, task_id=task_id, how=str(death))
@@ -437,7 +443,8 @@ class Worker:
 
     # --- what is told
 
-    def _report(self, task: Work, task_id: str, text: str) -> None:
+    def report(self, task: Work, task_id: str, text: str) -> None:
+        """Tell how far a task is: the log, and whoever follows it."""
         self.observer.see(events.PROGRESS, text, worker_type=task.worker_type, task_id=task_id)
         self._beside(self._tell(subjects.results(task.parent_task_id), progress_result(task, task_id, text)))
 
@@ -445,14 +452,6 @@ class Worker:
         """Say something that nobody keeps, and that may be lost while the server is away."""
         with contextlib.suppress(nats.errors.Error):
             await self.client.publish(subject, body)
-
-    def _called(self, caller: AnyMacro, called: Called) -> None:
-        told = {"worker_type": called.macro, "caller": caller.name, "parent": called.parent, "task_id": called.task_id}
-        self.observer.see(events.MACRO_CALLED, "a macro called another", **told, seconds=round(called.seconds, 4), error=called.error)
-
-    def _bug(self, macro: AnyMacro, task_id: str, error: str) -> None:
-        told = {"worker_type": macro.name, "task_id": task_id, "error": error}
-        self.observer.see(events.HANDLER_BUG, "a handler raised an error that its macro does not declare", **told)
 
     def _deprecated(self, macro: AnyMacro) -> None:
         self.observer.count(events.TASKS_DEPRECATED, macro.name, str(macro.version))
