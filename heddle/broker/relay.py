@@ -32,7 +32,7 @@ PULL_EXPIRES: Final = 10.0
 """Seconds that an ask stands: the longest that a source added later may find every slot asked for by others."""
 REPEAT_AFTER: Final = 2.0
 """Seconds without a PubAck until a publish is sent again; below every ack_wait, so that we repeat before others do."""
-_SHORT_ASK: Final = 1.0
+_SHORT_ASK: Final = 0.1
 _REVIVE_DELAY: Final = 0.25
 _HEADROOM: Final = 4096
 _SMALL: Final = 512 * 1024

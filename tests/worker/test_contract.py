@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -13,7 +14,9 @@ from pydantic import BaseModel
 
 from heddle import Run, breaker, events, fallback, macro, reject, retry, subjects
 from heddle.broker.cancellations import cancel
+from heddle.control.fleet import workers
 from heddle.control.tasks import Ended, Reported, new_task, submit_message, task_followed, task_message_id
+from heddle.macros.loading import load
 from heddle.messages import TaskMessage, TaskResult, decode, task_hash
 from heddle.settings import Settings, WorkerSettings
 from tests.support import FAST, PATIENCE, Echoed, Ground, Word, eventually, on_ground, registry_of
@@ -375,3 +378,27 @@ async def test_a_declared_failure_has_no_traceback_in_its_letter(ground: Ground)
         await ground.run_task("weak", {"word": "wrong"}, tier="local")
         [letter] = await ground.letters()
     assert letter.traceback is None
+
+
+# --- fixtures
+
+
+async def test_a_macro_whose_fixture_does_not_hold_is_not_served_and_the_others_are(ground: Ground, tmp_path: Path) -> None:
+    folder = tmp_path / "vetted"
+    for name, expected in (("good", "tea"), ("bad", "coffee")):
+        (folder / "fixtures" / name).mkdir(parents=True)
+        (folder / "fixtures" / name / "tea.yaml").write_text(f"input: {{word: tea}}\noutput: {{word: {expected}}}\n")
+    (folder / "macros.py").write_text(
+        "from pydantic import BaseModel\nfrom heddle import macro\n\n\nclass Word(BaseModel):\n    word: str\n\n\n"
+        + "".join(
+            f'@macro(tier="local")\nasync def {name}(request: Word) -> Word:\n    """Say it."""\n    return request\n\n\n'
+            for name in ("good", "bad")
+        )
+    )
+    rules = WITHOUT_NOVEL + "  good: {}\n  bad: {}\n"
+    async with ground.router(rules), ground.worker(load([str(folder)])):
+        result = await ground.run_task("good", {"word": "x"}, tier="local")
+        [card] = await workers(ground.client)
+    assert result.status == "completed"
+    assert list(card.types) == ["good"]
+    assert ground.observer.total(events.MACRO_WITHHELD) == 1
