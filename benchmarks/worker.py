@@ -66,7 +66,10 @@ async def with_worker(count: int, body: bytes, subject: str, every: int) -> tupl
         async with connected(server.url, "benchmark", observer) as client:
             await make_streams(client, StreamSettings(outcomes_max_age=5, backlog_per_subject=2 * count), observer)
             argv = [sys.executable, "-m", "heddle", "run", "worker", "--child", "--macros", str(folder / "macros.py")]
-            child = children.start([*argv, "--server", server.url, "--tiers", "local", "--log-level", "warning"], env=dict(os.environ))
+            same = {"HEDDLE_STREAMS__OUTCOMES_MAX_AGE": "5", "HEDDLE_STREAMS__BACKLOG_PER_SUBJECT": str(2 * count)}
+            child = children.start(
+                [*argv, "--server", server.url, "--tiers", "local", "--log-level", "warning"], env={**os.environ, **same}
+            )
             try:
                 while not await workers(client):  # noqa: ASYNC110  # a bucket has no event to wait for
                     await asyncio.sleep(0.05)
