@@ -22,10 +22,12 @@ from heddle.broker.periodic import every
 from heddle.broker.relay import Delivery, Headers, Intake, Outbox, Source, looked_after
 from heddle.broker.streams import Streams, make_consumer
 from heddle.deadletters import Ending
-from heddle.errors import BrokerError, DecodeError, ModelUnavailable, PlanError
+from heddle.errors import BrokerError, Code, DecodeError, ModelUnavailable
 from heddle.goals import GoalState, final_result, finished_record, goal_state, task_subjects, unplanned_record
-from heddle.messages import GOAL_WORKER_TYPE, Goal, TaskResult, decode, task_hash
+from heddle.messages import GOAL_WORKER_TYPE, Goal, TaskResult, decode, parse_time, task_hash
 from heddle.planner import Planner
+from heddle.planning.goal import Asked
+from heddle.planning.plan import Plan
 from heddle.settings import OrchestratorSettings
 from heddle.telemetry.observer import Observer
 
@@ -114,15 +116,12 @@ class Orchestrator:
     async def _plan(self, delivery: Delivery, goal: Goal, goal_id: str, key: str) -> GoalState | None:
         """Plan the goal and store the plan; None if it ended instead."""
         planner = self.planner
-        try:
-            plan = await planner.plan(goal.instruction, goal.context)
-        except ModelUnavailable:
-            raise
-        except PlanError as error:
-            await self._end(delivery, self._unplannable(goal, goal_id, delivery, error))
-            return None
+        plan = await planner.plan(Asked(goal.instruction, goal.context, _asked_at(goal, delivery)))
         if plan.model_calls:
             self.observer.count(events.MODEL_CALLS, plan.planned_by)
+        if plan.problem is not None:
+            await self._end(delivery, self._unplannable(goal, goal_id, delivery, plan, *plan.problem))
+            return None
         state = goal_state(goal, goal_id, plan, planner.offers, delivery.stored, self.clock())
         await self.records.put(key, state.model_dump_json(exclude_none=True).encode())
         self.observer.see(
@@ -224,13 +223,12 @@ class Orchestrator:
             detail=ending.detail,
         )
 
-    def _unplannable(self, goal: Goal, goal_id: str, delivery: Delivery, error: PlanError) -> Ending:
+    def _unplannable(self, goal: Goal, goal_id: str, delivery: Delivery, plan: Plan, code: Code, detail: str) -> Ending:
         now = self.clock()
-        calls = 1 if error.answer is not None else 0
-        record = unplanned_record(goal_id, goal.instruction, calls, delivery.stored, now, f"{error.code.value}: {error}")
+        record = unplanned_record(goal_id, goal.instruction, plan.model_calls, delivery.stored, now, f"{code.value}: {detail}")
         return Ending(
-            code=error.code,
-            detail=str(error),
+            code=code,
+            detail=detail,
             letter_id=subjects.task_letter(goal_id, goal.generation),
             subject=subjects.goal_outcome(goal_id, goal.generation),
             at=now,
@@ -239,7 +237,7 @@ class Orchestrator:
             worker_type=GOAL_WORKER_TYPE,
             generation=goal.generation,
             output=record,
-            extra={"answer": error.answer[:_ANSWER]} if error.answer is not None else None,
+            extra={"answer": plan.answer[:_ANSWER]} if plan.answer is not None else None,
         )
 
     def _unreadable(self, delivery: Delivery, detail: str) -> Ending:
@@ -256,6 +254,11 @@ class Orchestrator:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+def _asked_at(goal: Goal, delivery: Delivery) -> float:
+    """When the goal was made: as it says, else when it was stored; seconds since the epoch."""
+    return delivery.stored if goal.created_at is None else parse_time(goal.created_at).timestamp()
 
 
 _ANSWER: Final = 4000

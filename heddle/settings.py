@@ -21,10 +21,42 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class ProviderSettings(Section):
+    """A model on a server that speaks the OpenAI API (vLLM, llama.cpp's server, LM Studio, a frontier model's), by a name of your own."""
+
+    url: HttpUrl = Field(description="The API's address up to and with `/v1`.")
+    model: str = Field(description="The model's name there.")
+    key: SecretStr | None = Field(None, description="Sent as a bearer token.")
+    input_price: float = Field(0.0, ge=0, description="Dollars per million tokens of prompts.")
+    output_price: float = Field(0.0, ge=0, description="Dollars per million tokens of answers.")
+    parameters: float | None = Field(None, gt=0, description="The model's parameters, if the server does not tell, such as 7.6e9.")
+    bits: float | None = Field(None, gt=0, description="Bits per weight, if the server does not tell.")
+    instruct: bool | None = Field(None, description="Whether it is tuned to follow instructions, if the server does not tell.")
+
+
+class NovelCategory(Section):
+    """A kind of goal that goes to the frontier tier as it is, in the place of a plan."""
+
+    intent: str = Field(min_length=1, description="What such goals ask for, in a line; the planner's model reads it.")
+    tools: tuple[str, ...] = Field((), description="The tools that the frontier worker may use for it.")
+
+
+class FallbackSettings(Section):
+    """A second model that plans once where the planner's own is not sure, or gives no plan that can be sent."""
+
+    enabled: bool = Field(False, description="Whether there is one.")
+    threshold: float = Field(0.72, ge=0, le=1, description="Confidence below which a plan of the planner's model is not sent.")
+    provider: str | None = Field(None, description="Its name under `providers`.")
+    max_retries: int = Field(1, ge=0, description="How often it is asked again when it does not answer.")
+
+
 class PlannerSettings(Section):
     """How a goal becomes a plan."""
 
-    model: str = Field(DEFAULT_MODEL, description="The model's name on the model server.")
+    provider: str = Field(
+        "ollama", description="Where the model is: ollama (the server that OLLAMA_HOST names), or a name under `providers`."
+    )
+    model: str = Field(DEFAULT_MODEL, description="The model's name on the Ollama server.")
     phrases: Literal["off", "fallback", "first"] = Field(
         "off",
         description="off: only the model; fallback: phrases when the model server cannot be reached or lacks the model; first: phrases first",
@@ -32,7 +64,13 @@ class PlannerSettings(Section):
     timeout: float = Field(120.0, gt=0, description="Seconds the one model call may take.")
     num_ctx: int = Field(8192, ge=512, description="Tokens of context the model is given.")
     num_predict: int = Field(1024, ge=16, description="Tokens the model may answer with.")
+    keep_alive: str = Field("30m", description="How long an Ollama server keeps the model in memory after a call.")
     max_tasks: int = Field(16, ge=1, description="Tasks one plan may have.")
+    approval_wait: float = Field(86_400.0, gt=0, description="Seconds that a goal with an irreversible macro waits for its approval.")
+    admission: Literal["on", "off"] = Field("on", description="on: a model plans goals only after it has passed its test on these macros.")
+    admit: tuple[Literal["parameters", "instruct", "bits", "examples"], ...] = Field(
+        (), description="Demands of the admission that are waived, with a warning in every goal's record."
+    )
 
 
 class RouterSettings(Section):
@@ -79,6 +117,10 @@ class TelemetrySettings(Section):
     """What is told of what happens."""
 
     log_routing_decisions: bool = Field(True, description="Record every routing decision, for `heddle rules explain --task`.")
+    capture_argument_drift: bool = Field(
+        True, description="Count, per macro and field, values that were converted, defaulted or ungrounded."
+    )
+    export_interval: float = Field(300.0, gt=0, description="Seconds between two log lines that sum up the drift.")
 
 
 class ForgeSettings(Section):
@@ -101,6 +143,9 @@ class Settings(BaseSettings):
 
     egress: Literal["any", "none"] = Field("any", description="none: refuse every model or forge URL that is not loopback or private.")
     planner: PlannerSettings = PlannerSettings()
+    fallback: FallbackSettings = FallbackSettings()
+    providers: dict[str, ProviderSettings] = Field({}, description="Model servers that speak the OpenAI API, by a name of your own.")
+    novel: dict[str, NovelCategory] = Field({}, description="Kinds of goals that go to the frontier tier as they are, by name.")
     router: RouterSettings = RouterSettings()
     orchestrator: OrchestratorSettings = OrchestratorSettings()
     worker: WorkerSettings = WorkerSettings()

@@ -15,7 +15,7 @@ import pytest
 from heddle.broker.connect import connected, js_api
 from heddle.broker.server import embedded
 from heddle.errors import DefinitionError
-from heddle.llm.model import Answer
+from heddle.llm.model import Answer, Facts
 from heddle.macros.fixtures import Fixture, fixture_folder, read_fixtures, shown
 from heddle.macros.loading import AnyMacro
 from heddle.macros.standins import StandIn, called_as, method_of
@@ -117,14 +117,16 @@ def each_fixture(macro: AnyMacro) -> pytest.MarkDecorator:
 class ScriptedModel:
     """A model that answers what it is told; the last answer is repeated. An answer that is an error is raised.
 
+    A text stands for an answer without log-probabilities.
+
     Attributes:
         prompts: what it was asked.
     """
 
-    def __init__(self, *answers: str | Exception, name: str = "scripted") -> None:
+    def __init__(self, *answers: str | Answer | Exception, name: str = "scripted") -> None:
         self.name = name
         self.prompts: list[Prompt] = []
-        self._answers: Sequence[str | Exception] = answers
+        self._answers: Sequence[str | Answer | Exception] = answers
 
     async def complete(self, prompt: Prompt) -> Answer:
         """The next answer."""
@@ -132,7 +134,11 @@ class ScriptedModel:
         self.prompts.append(prompt)
         if isinstance(answer, Exception):
             raise answer
-        return Answer(answer)
+        return answer if isinstance(answer, Answer) else Answer(answer)
+
+    async def facts(self) -> Facts:
+        """Those of a model that nobody would refuse."""
+        return Facts(digest=self.name, parameters=7_600_000_000, bits=4.5, instruct=True)
 
 
 @pytest.fixture(scope="session")

@@ -25,7 +25,7 @@ from heddle.orchestrator import Orchestrator, orchestrating
 from heddle.planner import make_planner
 from heddle.router.reading import parse_rules
 from heddle.router.router import Router, routing
-from heddle.settings import OrchestratorSettings, RouterSettings, Settings, StreamSettings, WorkerSettings
+from heddle.settings import OrchestratorSettings, PlannerSettings, RouterSettings, Settings, StreamSettings, WorkerSettings
 from heddle.telemetry.observer import Observer
 from heddle.worker.serving import working
 from heddle.worker.worker import Worker
@@ -94,6 +94,11 @@ FAST = Settings(
 )
 
 
+def planning(phrases: Literal["off", "fallback", "first"] = "off", **more: Any) -> Settings:
+    """Settings for a planner; `more` are fields of `settings.planner`."""
+    return Settings(planner=PlannerSettings(phrases=phrases, **more))
+
+
 @dataclass
 class Ground:
     """A connection with the streams made."""
@@ -123,7 +128,7 @@ class Ground:
         replica: str = "o1",
         settings: Settings = FAST,
     ) -> AsyncIterator[Orchestrator]:
-        planner = make_planner(registry or registry_of(), model, phrases, 16)
+        planner = make_planner(registry or registry_of(), model, planning(phrases))
         async with orchestrating(self.client, self.streams, planner, settings.orchestrator, self.observer, replica) as orchestrator:
             yield orchestrator
 

@@ -18,7 +18,7 @@ from heddle.planning.plan import Plan, PlannedCall
 
 STORED = 1_800_000_000.0
 PLAN = Plan(
-    (PlannedCall("repo_triage", {"repository": ".", "count": 3}), PlannedCall("release_notes", {"since": "v1"})), "model-a", 1, note="slow"
+    "model-a", 1, (PlannedCall("repo_triage", {"repository": ".", "count": 3}), PlannedCall("release_notes", {"since": "v1"})), note="slow"
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Annotated, Any
 
 import typer
@@ -12,7 +13,8 @@ from heddle.cli.goal import read_context
 from heddle.cli.options import MacrosOrCatalogue, Output, OutputFormat, macro_sources
 from heddle.cli.output import Exit, aside, console, fail, print_json, print_table, run
 from heddle.cli.planners import planner_for, read_offers
-from heddle.errors import ModelUnavailable, PlanError
+from heddle.errors import ModelUnavailable
+from heddle.planning.goal import Asked
 from heddle.settings import load_settings
 
 
@@ -47,11 +49,12 @@ async def _plan(text: str, context: dict[str, Any], macros: list[str] | None, ph
     settings = settings.model_copy(update={"planner": settings.planner.model_copy(update={"phrases": wanted})})
     async with planner_for(read_offers(macro_sources(macros)), settings) as planner:
         try:
-            made = await planner.plan(text, context)
+            made = await planner.plan(Asked(text, context, time.time()))
         except ModelUnavailable as error:
             return {"error": f"{error.code.value}: {error}; to get the model: {error.remedy}", "answer": None}
-        except PlanError as error:
-            return {"error": f"{error.code.value}: {error}", "answer": error.answer}
+        if made.problem is not None:
+            code, detail = made.problem
+            return {"error": f"{code.value}: {detail}", "answer": made.answer}
         tiers = {macro.name: macro.tier for macro in planner.offers.newest()}
         return {
             "planned_by": made.planned_by,

@@ -52,4 +52,4 @@ async def planner_for(offers: Offers, settings: Settings) -> AsyncIterator[Plann
         SettingsError: the settings forbid the model server.
     """
     async with ollama_model(settings) as model:
-        yield make_planner(offers, model, settings.planner.phrases, settings.planner.max_tasks)
+        yield make_planner(offers, model, settings)

@@ -1,20 +1,46 @@
-"""What a model server has to do for the planner: one method, one error tree."""
+"""What a model server has to do for the planner: answer a prompt; and what is told of a model before it is trusted."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Protocol
 
+from heddle.planning.confidence import Token
 from heddle.planning.prompt import Prompt
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a model answered, and what it cost in tokens."""
+    """What a model answered, and what it cost.
+
+    Attributes:
+        text: the answer.
+        prompt_tokens: tokens of the prompt, cached ones included.
+        answer_tokens: tokens of the answer.
+        tokens: the answer's tokens with their log-probabilities; None if the server gives none.
+    """
 
     text: str
     prompt_tokens: int | None = None
     answer_tokens: int | None = None
+    tokens: tuple[Token, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a server tells of a model; None where it does not say.
+
+    Attributes:
+        digest: what tells this model's weights from any other's, such as Ollama's digest.
+        parameters: how many.
+        bits: per weight, such as 4 for q4_K_M.
+        instruct: whether it is tuned to follow instructions.
+    """
+
+    digest: str | None = None
+    parameters: int | None = None
+    bits: float | None = None
+    instruct: bool | None = None
 
 
 class Model(Protocol):
@@ -27,6 +53,15 @@ class Model(Protocol):
 
     async def complete(self, prompt: Prompt) -> Answer:
         """One call.
+
+        Raises:
+            ModelUnavailable: the server cannot be reached or lacks the model.
+            ModelError: it answered something that cannot be used, or not in time.
+        """
+        ...
+
+    async def facts(self) -> Facts:
+        """What the server tells of the model.
 
         Raises:
             ModelUnavailable: the server cannot be reached or lacks the model.

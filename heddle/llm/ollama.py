@@ -16,7 +16,7 @@ import ollama
 
 from heddle.egress import check_egress
 from heddle.errors import ModelError, ModelUnavailable, SettingsError
-from heddle.llm.model import Answer
+from heddle.llm.model import Answer, Facts
 from heddle.planning.prompt import Prompt
 from heddle.settings import Settings
 
@@ -67,6 +67,10 @@ class OllamaModel:
         if response.prompt_eval_count is not None and response.prompt_eval_count >= self.num_ctx:
             raise ModelError(f"the prompt does not fit the context of {self.num_ctx} tokens (planner.num_ctx)", text)
         return Answer(text, response.prompt_eval_count, response.eval_count)
+
+    async def facts(self) -> Facts:
+        """What the server tells of the model."""
+        return Facts()
 
     @property
     def remedy(self) -> str:

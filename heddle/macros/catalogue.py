@@ -24,7 +24,7 @@ from pydantic_core import to_jsonable_python
 from heddle.errors import Code, DefinitionError, MacroFailure
 from heddle.macros.failures import described
 from heddle.macros.loading import AnyMacro, Registry
-from heddle.macros.macro import explain_fields
+from heddle.macros.macro import Effects, explain_fields
 from heddle.macros.schema import DEFINITIONS, Schema, planner_schema
 from heddle.macros.validation import problems, validator_of
 from heddle.macros.versioned import Versioned
@@ -45,6 +45,7 @@ class Contract:
         output_schema: of the output.
         timeout: seconds a run may take.
         hidden: the input fields that only a person may set.
+        effects: what a run changes.
         deprecated: until when this version is served.
         reads: older versions without a handler, whose tasks are upgraded to this one.
         where: what to call the place in an error; no part of the contract.
@@ -60,6 +61,7 @@ class Contract:
     examples: tuple[tuple[str, Mapping[str, Any]], ...]
     phrases: tuple[str, ...]
     hidden: frozenset[str]
+    effects: Effects
     deprecated: str | None
     reads: tuple[int, ...]
     where: str
@@ -79,6 +81,7 @@ class Contract:
             "tier": self.tier,
             "timeout": self.timeout,
             "hidden": sorted(self.hidden),
+            "effects": self.effects,
             "deprecated": self.deprecated,
             "reads": list(self.reads),
             "examples": [[goal, dict(arguments)] for goal, arguments in self.examples],
@@ -159,6 +162,7 @@ def contract_of(macro: AnyMacro, reads: tuple[int, ...] = ()) -> Contract:
             examples=tuple((goal, to_jsonable_python(dict(arguments))) for goal, arguments in macro.examples),
             phrases=macro.phrases,
             hidden=macro.hidden,
+            effects=macro.effects,
             deprecated=macro.deprecated,
             reads=reads,
             where=str(macro.where),
@@ -189,6 +193,7 @@ class _Entry(BaseModel, extra="forbid"):
     tier: str
     timeout: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     hidden: list[str]
+    effects: Effects
     deprecated: str | None
     reads: list[int]
     examples: list[tuple[str, dict[str, Any]]]
@@ -254,6 +259,7 @@ def _contract(entry: _Entry, source: str) -> Contract:
         examples=tuple(entry.examples),
         phrases=tuple(entry.phrases),
         hidden=frozenset(entry.hidden),
+        effects=entry.effects,
         deprecated=entry.deprecated,
         reads=tuple(entry.reads),
         where=source,

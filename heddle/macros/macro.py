@@ -29,6 +29,9 @@ R_co = TypeVar("R_co", covariant=True)
 Pool = Literal["thread", "process"]
 """Where a handler that is no coroutine function runs."""
 
+Effects = Literal["none", "reversible", "irreversible"]
+"""What a run changes: nothing (`none`), something that can be put back, or something that cannot: that one waits for a person's approval."""
+
 DEFAULT_TIMEOUT = 60.0
 DEFAULT_TIER = "standard"
 
@@ -105,6 +108,7 @@ class Macro(Generic[P, R_co]):
     pool: Pool | None = None
     calls: tuple[Macro[..., Any], ...] = ()
     calls_parameter: str | None = None
+    effects: Effects = "reversible"
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Call the handler as the function it is."""
@@ -186,6 +190,7 @@ def macro(
     breaker: Breaker | None = None,
     pool: Pool = "thread",
     calls: Sequence[Macro[..., Any]] = (),
+    effects: Effects = "reversible",
 ) -> Callable[[Callable[P, R]], Macro[P, R]]: ...
 def macro(
     handler: Callable[P, R] | None = None,
@@ -202,6 +207,7 @@ def macro(
     breaker: Breaker | None = None,
     pool: Pool = "thread",
     calls: Sequence[Macro[..., Any]] = (),
+    effects: Effects = "reversible",
 ) -> Macro[P, R] | Callable[[Callable[P, R]], Macro[P, R]]:
     """Make a macro of a function: an `async def`, or an ordinary `def` that runs outside the loop.
 
@@ -221,6 +227,7 @@ def macro(
         breaker: `breaker(failures, window, cool_down)`: when to stop trying for a while; tasks then take the fallback untried.
         pool: where a handler that is an ordinary `def` runs: in a thread, or in a process of its own.
         calls: the macros that this one calls, by a parameter of type `Calls`.
+        effects: what a run changes: `none` (looks only), `reversible`, or `irreversible` (a planned task of it waits for an approval).
 
     Raises:
         DefinitionError: the function cannot be a macro; it says why, and where it stands.
@@ -258,6 +265,7 @@ def macro(
             pool=pool_of_it,
             calls=tuple(calls),
             calls_parameter=_parameter(injected, Calls),
+            effects=effects,
         )
 
     return define if handler is None else define(handler)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol, TypeAlias
 
+from heddle.macros.macro import Effects
 from heddle.macros.schema import Schema
 from heddle.macros.versioned import Versioned
 
@@ -39,6 +40,10 @@ class Offer(Protocol):
     @property
     def hidden(self) -> frozenset[str]:
         """The input fields that only a person may set."""
+
+    @property
+    def effects(self) -> Effects:
+        """What a run of it changes, and how far its arguments must be stated."""
 
     @property
     def examples(self) -> tuple[tuple[str, Mapping[str, Any]], ...]:

@@ -1,17 +1,17 @@
-"""A plan: the calls that a goal stands for, as the planner answers them and as they are checked before anything is sent."""
+"""A plan: the calls that a goal stands for, and what was found when they were looked at."""
 
 from __future__ import annotations
 
-import json
-import reprlib
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
-from heddle.errors import Code, MacroFailure, PlanError
-from heddle.planning.offer import Offers
+from heddle.errors import Code
 
+PHRASES: Final = "phrases"
+"""What plans in the place of a model, in the record."""
 UNSUPPORTED: Final = "unsupported"
+NOVEL_PREFIX: Final = "novel:"
+"""Before the name of a category of novel goals, in the place of a macro's name; a macro's own has no colon."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,74 +22,77 @@ class PlannedCall:
     arguments: dict[str, Any]
 
 
+Ground = Literal["goal", "context", "given", "default", "free text", "ungrounded"]
+"""Where a value comes from: the goal's words, a context value of the field's name, filled in by code from the context, the macro's own
+default stated once more, a field that opted out, or nowhere."""
+
+
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """What a goal became.
+class Value:
+    """One value of a plan, and where it comes from.
 
     Attributes:
-        calls: checked, and ready to be sent.
-        planned_by: the model's name, or `phrases`.
-        model_calls: how often a model was called for it.
-        note: what a person should know of how it was planned; a remedy included.
-        answer: the model's raw answer.
+        macro: whose argument.
+        field: its dotted path in the arguments.
+        stated: as the planner wrote it; None where code filled it in.
+        value: as it is sent: converted where the field is a quantity.
+        ground: where it comes from.
+    """
+
+    macro: str
+    field: str
+    stated: Any
+    value: Any
+    ground: Ground
+
+
+@dataclass(frozen=True, slots=True)
+class Review:
+    """A plan, looked at; it may be sent if there are no problems.
+
+    Attributes:
+        calls: as they are to be sent: converted, filled in, identical ones merged.
+        values: every value that the plan states or code filled in.
+        defaulted: fields that are left to the macro's default, as (macro, field).
+        uncovered: literals of the goal that no argument uses.
+        merged: how many calls were the same as another.
+        problems: why it may not be sent, by code, the gravest first.
     """
 
     calls: tuple[PlannedCall, ...]
+    values: tuple[Value, ...] = ()
+    defaulted: tuple[tuple[str, str], ...] = ()
+    uncovered: tuple[str, ...] = ()
+    merged: int = 0
+    problems: tuple[tuple[Code, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What planning a goal came to; it may be sent if there is no problem.
+
+    Attributes:
+        planned_by: the model's name, or `phrases`.
+        model_calls: how often a model was called for it.
+        calls: as they are to be sent; none if there is a problem.
+        problem: why it may not be sent: the dead-letter code, and what is wrong.
+        note: what a person should know of how it was planned; a remedy included.
+        answer: the model's raw answer.
+        stated: the calls as the planner answered them, before the review.
+        review: every check of what was stated.
+        confidence: how sure the model was of the macros, from 0 to 1; None without log-probabilities.
+        prompt_tokens: of the model call, if the server told.
+        answer_tokens: likewise.
+    """
+
     planned_by: str
     model_calls: int
+    calls: tuple[PlannedCall, ...] = ()
+    problem: tuple[Code, str] | None = None
     note: str | None = None
     answer: str | None = None
-
-
-def parse_answer(answer: str) -> tuple[PlannedCall, ...]:
-    """Read what a model answered: `{"tasks": [{"macro": NAME, "arguments": {…}}, …]}`.
-
-    Raises:
-        PlanError: `no_plan` if it is not of that shape, `unsupported_goal` if the model says that no macro does this.
-    """
-    try:
-        parsed = json.loads(answer)
-    except (ValueError, RecursionError) as error:
-        raise PlanError(Code.NO_PLAN, f"the model's answer is not JSON: {error}", answer) from None
-    match parsed:
-        case {"tasks": [_, *_] as tasks, **rest} if not rest:
-            calls = tuple(_call(task, answer) for task in tasks)
-        case _:
-            raise PlanError(Code.NO_PLAN, 'the model\'s answer is not {"tasks": [...]} with at least one task', answer)
-    if any(call.macro == UNSUPPORTED for call in calls):
-        raise PlanError(Code.UNSUPPORTED_GOAL, "the planner says that no macro does what the goal asks for", answer)
-    return calls
-
-
-def _call(task: Any, answer: str) -> PlannedCall:
-    match task:
-        case {"macro": str(name), **rest} if not rest:
-            return PlannedCall(name, {})
-        case {"macro": str(name), "arguments": dict(arguments), **rest} if not rest:
-            return PlannedCall(name, arguments)
-        case _:
-            raise PlanError(Code.NO_PLAN, f"the model's answer has a task of another shape: {reprlib.repr(task)}", answer)
-
-
-def check_plan(calls: Sequence[PlannedCall], offers: Offers, max_tasks: int) -> tuple[PlannedCall, ...]:
-    """The plan as it may be sent: known macros, arguments that fit, nothing that only a person may set; identical calls merged.
-
-    Raises:
-        PlanError: `no_plan` or `unsafe_plan`, naming the call at fault. A plan goes out whole or not at all.
-    """
-    merged: list[PlannedCall] = []
-    for call in calls:
-        macro = offers.find(call.macro)
-        if macro is None:
-            raise PlanError(Code.NO_PLAN, f"the plan names a macro that does not exist: {call.macro!r}")
-        if forbidden := sorted(macro.hidden & call.arguments.keys()):
-            raise PlanError(Code.UNSAFE_PLAN, f"{call.macro}: only a person may set {', '.join(forbidden)}")
-        try:
-            macro.read(call.arguments)
-        except MacroFailure as error:
-            raise PlanError(Code.NO_PLAN, f"{call.macro}: {error}") from None
-        if call not in merged:
-            merged.append(call)
-    if len(merged) > max_tasks:
-        raise PlanError(Code.UNSAFE_PLAN, f"the plan has {len(merged)} tasks; at most {max_tasks} are allowed (planner.max_tasks)")
-    return tuple(merged)
+    stated: tuple[PlannedCall, ...] = ()
+    review: Review | None = None
+    confidence: float | None = None
+    prompt_tokens: int | None = None
+    answer_tokens: int | None = None

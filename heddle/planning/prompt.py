@@ -6,12 +6,13 @@ The prefix is the same for every goal, so that the model server can keep it in i
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Final
 
 from heddle.planning.offer import Offer, Offers
-from heddle.planning.plan import UNSUPPORTED
+from heddle.planning.plan import NOVEL_PREFIX, UNSUPPORTED
 
 _WORKED_EXAMPLES: Final = 3
 _CONTEXT_SCALAR: Final = 200
@@ -45,10 +46,11 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Prefix:
-    """All of the prompt that depends on the macros alone; built once for them."""
+    """All of the prompt that depends on the macros alone; built once for them. `names`: every name that an answer may begin with."""
 
     system: str
     schema: dict[str, Any]
+    names: frozenset[str]
 
     def prompt(self, instruction: str, context: Mapping[str, Any]) -> Prompt:
         """The prompt for one goal; of the context only short scalars are shown."""
@@ -61,16 +63,18 @@ class Prefix:
         return Prompt(self.system, f"Goal: {json.dumps(instruction, ensure_ascii=False)}{told}", self.schema)
 
 
-def prefix_of(offers: Offers) -> Prefix:
-    """The prompt's prefix and the answer's schema for some macros."""
+def prefix_of(offers: Offers, categories: Mapping[str, str] = MappingProxyType({})) -> Prefix:
+    """The prompt's prefix and the answer's schema for some macros, and for categories of novel goals: intents by name."""
     macros = offers.newest()
-    lines = [_RULES, "", "Macros:", *(f"- {signature(macro)}" for macro in macros), "", "Examples:"]
+    novel = [f"- {NOVEL_PREFIX}{name}(): {intent}" for name, intent in categories.items()]
+    lines = [_RULES, "", "Macros:", *(f"- {signature(macro)}" for macro in macros), *novel, "", "Examples:"]
     examples = [(goal, macro.name, arguments) for macro in macros for goal, arguments in macro.examples[:1]][:_WORKED_EXAMPLES]
     for goal, name, arguments in examples:
         answer = json.dumps({"tasks": [{"macro": name, "arguments": dict(arguments)}]}, ensure_ascii=False)
         lines += [f"Goal: {json.dumps(goal, ensure_ascii=False)}", answer]
     lines += [f"Goal: {json.dumps(_REFUSAL)}", json.dumps({"tasks": [{"macro": UNSUPPORTED}]})]
-    return Prefix("\n".join(lines), answer_schema(macros))
+    names = frozenset({UNSUPPORTED, *(macro.name for macro in macros), *(f"{NOVEL_PREFIX}{name}" for name in categories)})
+    return Prefix("\n".join(lines), answer_schema(macros, categories), names)
 
 
 def signature(macro: Offer) -> str:
@@ -100,7 +104,7 @@ def _kind(part: Mapping[str, Any]) -> str:
             return "value"
 
 
-def answer_schema(macros: Sequence[Offer]) -> dict[str, Any]:
+def answer_schema(macros: Sequence[Offer], categories: Collection[str] = ()) -> dict[str, Any]:
     """A union of the macros with an `unsupported` branch; `macro` comes first in each, for it decides the rest."""
     definitions: dict[str, Any] = {}
     branches = []
@@ -109,6 +113,7 @@ def answer_schema(macros: Sequence[Offer]) -> dict[str, Any]:
         arguments = {key: value for key, value in schema.items() if key not in {"$schema", "$defs", "title", "description"}}
         definitions |= {f"{number}-{name}": part for name, part in schema.get("$defs", {}).items()}
         branches.append(_branch(macro.name, {"arguments": arguments}))
+    branches += [_branch(f"{NOVEL_PREFIX}{name}", {}) for name in categories]
     union: dict[str, Any] = {
         "type": "object",
         "properties": {"tasks": {"type": "array", "minItems": 1, "items": {"anyOf": [*branches, _branch(UNSUPPORTED, {})]}}},

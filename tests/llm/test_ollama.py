@@ -16,17 +16,18 @@ import certifi
 import pytest
 
 from heddle.egress import is_private
-from heddle.errors import Code, ModelError, ModelUnavailable, PlanError, SettingsError
+from heddle.errors import Code, ModelError, ModelUnavailable, SettingsError
 from heddle.llm import ollama as adapter
 from heddle.llm.model import Answer
 from heddle.llm.ollama import OllamaModel, ollama_model
 from heddle.macros.loading import Registry, load
 from heddle.planner import make_planner
+from heddle.planning.goal import Asked
 from heddle.planning.plan import PlannedCall
 from heddle.planning.prompt import Prompt
 from heddle.settings import PlannerSettings, Settings
 from tests.llm.ollama_server import OVERLOADED, Drops, OllamaServer, Reply, Says, Sends, Stays, error, ollama_server, redirect
-from tests.support import PATIENCE
+from tests.support import PATIENCE, planning
 
 WORKFLOWS = Path(__file__).parents[2] / "workflows"
 SCHEMA = {"type": "object", "properties": {"zulu": {"const": "z"}, "alpha": {"$ref": "#/$defs/A"}}, "$defs": {"A": {"type": "null"}}}
@@ -468,7 +469,7 @@ PHRASED = "label the last 3 changes in acme/checkout"
 async def test_a_goal_becomes_a_plan_with_one_call_of_the_model(server: OllamaServer, model_at: MakesModel, registry: Registry) -> None:
     server.then(Says(GOAL_ANSWER))
     async with model_at(server.url) as model:
-        plan = await make_planner(registry, model, "fallback", 16).plan(GOAL, {"team": "payments"})
+        plan = await make_planner(registry, model, planning("fallback")).plan(Asked(GOAL, {"team": "payments"}, 0.0))
     assert plan.calls == CALLS
     assert (plan.planned_by, plan.model_calls, plan.answer, plan.note) == ("test-model", 1, GOAL_ANSWER, None)
     [chat] = server.chats
@@ -498,9 +499,10 @@ async def test_phrases_do_not_stand_in_for_a_model_that_was_reached(
 ) -> None:
     server.then(reply)
     async with model_at(server.url) as model:
-        with pytest.raises(PlanError, match=words) as caught:
-            await make_planner(registry, model, "fallback", 16).plan(PHRASED, {})
-    assert caught.value.code is code
+        plan = await make_planner(registry, model, planning("fallback")).plan(Asked(PHRASED, {}, 0.0))
+    assert plan.problem is not None
+    assert plan.problem[0] is code
+    assert words in plan.problem[1]
     assert len(server.chats) == 1
 
 
@@ -520,9 +522,9 @@ async def test_while_the_model_is_unavailable_phrases_plan_only_if_they_may(
 ) -> None:
     remedy = trouble(server)
     async with model_at(server.url) as model:
-        plan = await make_planner(registry, model, "fallback", 16).plan(PHRASED, {})
+        plan = await make_planner(registry, model, planning("fallback")).plan(Asked(PHRASED, {}, 0.0))
         with pytest.raises(ModelUnavailable) as caught:
-            await make_planner(registry, model, "off", 16).plan(PHRASED, {})
+            await make_planner(registry, model, planning("off")).plan(Asked(PHRASED, {}, 0.0))
     assert (plan.calls, plan.planned_by, plan.model_calls) == (CALLS[:1], "phrases", 0)
     assert remedy in (plan.note or "")
     assert remedy in caught.value.remedy
@@ -533,7 +535,7 @@ async def test_a_goal_that_a_phrase_fits_asks_no_model_when_phrases_come_first(
 ) -> None:
     server.then(Says(GOAL_ANSWER))
     async with model_at(server.url) as model:
-        planner = make_planner(registry, model, "first", 16)
-        assert (await planner.plan(PHRASED, {})).model_calls == 0
+        planner = make_planner(registry, model, planning("first"))
+        assert (await planner.plan(Asked(PHRASED, {}, 0.0))).model_calls == 0
         assert server.connections == 0
-        assert (await planner.plan(f"{GOAL}, please", {})).model_calls == 1
+        assert (await planner.plan(Asked(f"{GOAL}, please", {}, 0.0))).model_calls == 1

@@ -103,6 +103,7 @@ def test_a_file_has_every_version_by_name_with_all_that_it_promises() -> None:
         "tier": "local",
         "timeout": 30.0,
         "hidden": ["write"],
+        "effects": "reversible",
         "deprecated": None,
         "reads": [],
         "examples": [["Check acme/checkout", {"repository": "acme/checkout"}]],

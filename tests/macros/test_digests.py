@@ -54,6 +54,7 @@ def catalogue(definitions: dict[str, Any]) -> str:
         "tier": "standard",
         "timeout": 1.0,
         "hidden": [],
+        "effects": "reversible",
         "deprecated": None,
         "reads": [],
         "examples": [],

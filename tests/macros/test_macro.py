@@ -9,9 +9,11 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field, computed_field, field_validator
 
 from heddle import Run, Settings, macro, person_only, provides, reject, retry
-from heddle.errors import Code, DefinitionError, HeddleError, MacroFailure, PlanError
+from heddle.errors import Code, DefinitionError, HeddleError, MacroFailure
 from heddle.macros.loading import collect
-from heddle.planning.plan import PlannedCall, check_plan
+from heddle.planning.goal import Asked
+from heddle.planning.plan import PlannedCall
+from heddle.planning.review import review
 
 
 class Echo(BaseModel):
@@ -363,7 +365,8 @@ def test_an_output_with_half_a_surrogate_pair_is_handler_failed() -> None:
 
 
 def sent(*macros: Any, arguments: dict[str, Any]) -> Any:
-    return check_plan([PlannedCall(macros[0].name, arguments)], collect(iter(macros)), 5)
+    looked_at = review([PlannedCall(macros[0].name, arguments)], collect(iter(macros)), Asked("", {}, 0.0), 5)
+    return looked_at.problems or looked_at.calls
 
 
 @macro
@@ -376,8 +379,7 @@ def test_a_field_that_only_a_person_may_set_is_not_shown_under_an_alias_either()
 
 
 def test_a_field_that_only_a_person_may_set_is_not_sent_under_an_alias_either() -> None:
-    with pytest.raises(PlanError, match="only a person may set write"):
-        sent(aliased, arguments={"write": True})
+    assert "only a person may set write" in str(sent(aliased, arguments={"write": True}))
 
 
 def test_a_field_that_only_a_person_may_set_stays_so_inside_another() -> None:

@@ -9,14 +9,16 @@ from typing import Any
 
 import pytest
 
-from heddle.errors import PlanError
 from heddle.macros.catalogue import catalogue_of, read_catalogue, write_catalogue
 from heddle.macros.loading import load
 from heddle.planner import make_planner
+from heddle.planning.goal import Asked
 from heddle.planning.offer import Offers
 from heddle.planning.phrases import compile_phrases, match_phrases
-from heddle.planning.plan import Plan, PlannedCall, check_plan
+from heddle.planning.plan import Plan, PlannedCall
 from heddle.planning.prompt import prefix_of, signature
+from heddle.planning.review import review
+from heddle.settings import Settings
 from heddle.testing import ScriptedModel
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,13 +58,13 @@ def test_phrases_read_a_goal_the_same(goal: str) -> None:
         assert compiled == live
 
 
+GOAL = Asked("do it", {}, 0.0)
+
+
 async def planned(offers: Offers, answer: str) -> Plan | tuple[str, str]:
     """The plan, or the code of the refusal and the macro at fault."""
-    planner = make_planner(offers, ScriptedModel(answer), "off", 16)
-    try:
-        return await planner.plan("do it", {})
-    except PlanError as error:
-        return error.code.value, str(error).split(":")[0]
+    plan = await make_planner(offers, ScriptedModel(answer), Settings()).plan(GOAL)
+    return plan if plan.problem is None else (plan.problem[0].value, plan.problem[1].split(":")[0])
 
 
 @pytest.mark.parametrize("answer", ANSWERS)
@@ -72,9 +74,8 @@ async def test_a_model_s_answer_is_taken_or_refused_the_same(answer: str) -> Non
 
 def test_arguments_are_checked_by_the_schema_and_told_by_field() -> None:
     call = PlannedCall("repo_triage", {"repository": ".", "count": 0})
-    with pytest.raises(PlanError) as caught:
-        check_plan([call], COMPILED, 16)
-    assert str(caught.value) == "repo_triage: count: 0 is less than the minimum of 1"
+    [(_, told)] = review([call], COMPILED, GOAL, 16).problems
+    assert told == "repo_triage: count: 0 is less than the minimum of 1"
 
 
 PLANS = """
@@ -82,8 +83,10 @@ import asyncio, sys
 from pathlib import Path
 from heddle.cli.planners import read_offers
 from heddle.planner import make_planner
-planner = make_planner(read_offers(["macros.json"]), None, "first", 16)
-plan = asyncio.run(planner.plan("triage the repository .", {}))
+from heddle.planning.goal import Asked
+from heddle.settings import Settings
+planner = make_planner(read_offers(["macros.json"]), None, Settings())
+plan = asyncio.run(planner.plan(Asked("triage the repository .", {}, 0.0)))
 print([call.macro for call in plan.calls], [name for name in sys.modules if "workflows" in name or "heddle_macros" in name])
 """
 

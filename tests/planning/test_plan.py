@@ -13,7 +13,10 @@ from pydantic import BaseModel
 from heddle import macro, person_only
 from heddle.errors import Code, PlanError
 from heddle.macros.loading import collect
-from heddle.planning.plan import PlannedCall, check_plan, parse_answer
+from heddle.planning.answer import parse_answer
+from heddle.planning.goal import Asked
+from heddle.planning.plan import PlannedCall, Review
+from heddle.planning.review import review
 
 
 class Request(BaseModel):
@@ -50,18 +53,29 @@ def refusal(answer: str) -> PlanError:
     return caught.value
 
 
-def unsent(*calls: PlannedCall, max_tasks: int = 16) -> PlanError:
-    with pytest.raises(PlanError) as caught:
-        check_plan(calls, REGISTRY, max_tasks)
-    return caught.value
+GOAL = Asked("do it", {}, 0.0)
+
+
+def reviewed(*calls: PlannedCall, max_tasks: int = 16) -> Review:
+    return review(calls, REGISTRY, GOAL, max_tasks)
+
+
+def sent(*calls: PlannedCall, max_tasks: int = 16) -> tuple[PlannedCall, ...]:
+    looked_at = reviewed(*calls, max_tasks=max_tasks)
+    assert not looked_at.problems
+    return looked_at.calls
+
+
+def unsent(*calls: PlannedCall, max_tasks: int = 16) -> tuple[Code, str]:
+    return reviewed(*calls, max_tasks=max_tasks).problems[0]
 
 
 def planned(answer: str) -> Code | None:
     try:
-        check_plan(parse_answer(answer), REGISTRY, 16)
+        problems = reviewed(*parse_answer(answer)).problems
     except PlanError as error:
         return error.code
-    return None
+    return problems[0][0] if problems else None
 
 
 def call(name: str = "repo_triage", **arguments: Any) -> PlannedCall:
@@ -153,11 +167,11 @@ def test_whatever_a_model_answers_is_a_plan_or_a_plan_error(answer: str) -> None
 
 def test_a_plan_that_fits_is_sent_as_it_is_without_the_macro_s_defaults() -> None:
     calls = (call(), call("release_notes", count=3))
-    assert check_plan(calls, REGISTRY, 16) == calls
+    assert sent(*calls) == calls
 
 
 def test_identical_calls_become_one() -> None:
-    assert check_plan([call(), call("release_notes"), call(), call(count=10)], REGISTRY, 16) == (
+    assert sent(call(), call("release_notes"), call(), call(count=10)) == (
         call(),
         call("release_notes"),
         call(count=10),
@@ -165,8 +179,7 @@ def test_identical_calls_become_one() -> None:
 
 
 def test_a_macro_that_does_not_exist_is_no_plan() -> None:
-    error = unsent(call(), call("repo_delete"))
-    assert (error.code, str(error)) == (Code.NO_PLAN, "the plan names a macro that does not exist: 'repo_delete'")
+    assert unsent(call(), call("repo_delete")) == (Code.NO_PLAN, "the plan names a macro that does not exist: 'repo_delete'")
 
 
 @pytest.mark.parametrize(
@@ -179,29 +192,28 @@ def test_a_macro_that_does_not_exist_is_no_plan() -> None:
     ],
 )
 def test_arguments_that_do_not_fit_are_no_plan_with_macro_and_field(arguments: dict[str, Any], said: str) -> None:
-    error = unsent(call(**arguments))
-    assert error.code is Code.NO_PLAN
-    assert str(error).startswith(said)
+    code, detail = unsent(call(**arguments))
+    assert code is Code.NO_PLAN
+    assert detail.startswith(said)
 
 
 @pytest.mark.parametrize("value", [True, False, None, "yes"])
 def test_a_plan_that_sets_what_only_a_person_may_set_is_unsafe_whatever_the_value(value: object) -> None:
-    error = unsent(call(write=value))
-    assert (error.code, str(error)) == (Code.UNSAFE_PLAN, "repo_triage: only a person may set write")
+    assert unsent(call(write=value)) == (Code.UNSAFE_PLAN, "repo_triage: only a person may set write")
 
 
 @pytest.mark.parametrize(("count", "fits"), [(1, True), (3, True), (4, False)])
 def test_a_plan_has_at_most_max_tasks(count: int, fits: bool) -> None:
     calls = [call(count=number) for number in range(count)]
     if fits:
-        assert len(check_plan(calls, REGISTRY, 3)) == count
+        assert len(sent(*calls, max_tasks=3)) == count
     else:
-        assert unsent(*calls, max_tasks=3).code is Code.UNSAFE_PLAN
+        assert unsent(*calls, max_tasks=3)[0] is Code.UNSAFE_PLAN
 
 
 def test_identical_calls_count_once_against_max_tasks() -> None:
-    assert check_plan([call()] * 10, REGISTRY, 1) == (call(),)
+    assert sent(*[call()] * 10, max_tasks=1) == (call(),)
 
 
 def test_one_bad_call_keeps_the_whole_plan_back() -> None:
-    assert unsent(call(), call(count="x")).code is Code.NO_PLAN
+    assert unsent(call(), call(count="x"))[0] is Code.NO_PLAN

@@ -18,7 +18,7 @@ from pydantic import BaseModel
 
 from heddle import Run, Settings, macro, provides, reject, retry
 from heddle.errors import Code, DefinitionError, MacroFailure, TryAgain
-from heddle.llm.model import Answer, Model
+from heddle.llm.model import Answer, Facts, Model
 from heddle.macros.loading import AnyMacro, Registry, collect
 from heddle.planning.prompt import Prompt
 from heddle.testing import ScriptedModel
@@ -280,6 +280,9 @@ class Disguised(Model):
 
     async def complete(self, prompt: Prompt) -> Answer:
         raise AssertionError(prompt)
+
+    async def facts(self) -> Facts:
+        raise AssertionError
 
 
 @pytest.mark.parametrize("per", ["worker", "task"])
