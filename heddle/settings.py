@@ -77,7 +77,9 @@ class PlannerSettings(Section):
     num_predict: int = Field(1024, ge=16, description="Tokens the model may answer with.")
     keep_alive: str = Field("30m", description="How long an Ollama server keeps the model in memory after a call.")
     max_tasks: int = Field(16, ge=1, description="Tasks one plan may have.")
-    approval_wait: Seconds = Field(86_400.0, gt=0, description="Seconds that a goal with an irreversible macro waits for its approval.")
+    approval_wait: Seconds = Field(
+        86_400.0, gt=0, le=6 * 86_400.0, description="Seconds that a goal with an irreversible macro waits for its approval; at most six days."
+    )
     admission: Literal["on", "off"] = Field("on", description="on: a model plans goals only after it has passed its test on these macros.")
     admit: tuple[Literal["parameters", "instruct", "bits", "examples"], ...] = Field(
         (), description="Demands of the admission that are waived, with a warning in every goal's record."
