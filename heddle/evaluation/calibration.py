@@ -7,6 +7,7 @@ it (grounding and coverage are there for those).
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 from heddle.evaluation.scoring import Finding, Share
@@ -44,14 +45,16 @@ class Gate(NamedTuple):
 
 def sureness(findings: Iterable[Finding]) -> list[Sure]:
     """The plans whose model told how sure it was."""
-    return [Sure(sure, one.macros_right) for one in findings if one.attempt.plan.stated and (sure := one.attempt.plan.confidence) is not None]
+    return [
+        Sure(sure, one.macros_right) for one in findings if one.attempt.plan.stated and (sure := one.attempt.plan.confidence) is not None
+    ]
 
 
 def bins(plans: Sequence[Sure]) -> list[Bin]:
     """Tenths of confidence that have plans in them, and how many of these are right."""
     edges = [number / _BINS for number in range(_BINS + 1)]
     found = []
-    for low, high in zip(edges, edges[1:], strict=False):
+    for low, high in pairwise(edges):
         inside = [one for one in plans if low <= one.confidence < high or (one.confidence == high == 1.0)]
         if inside:
             found.append(Bin(low, high, Share(sum(one.right for one in inside), len(inside))))
@@ -75,6 +78,6 @@ def suggested(plans: Sequence[Sure]) -> Gate | None:
     if right < FEWEST_RIGHT or len(plans) - right < FEWEST_WRONG:
         return None
     seen = sorted({one.confidence for one in plans})
-    gates = [gate((low + high) / 2, plans) for low, high in zip(seen, seen[1:], strict=False)]
-    keeping = [one for one in gates if one.kept.count >= KEPT * one.kept.of and one.held.count]
+    gates = [gate((low + high) / 2, plans) for low, high in pairwise(seen)]
+    keeping = [one for one in gates if (one.kept.rate or 0.0) >= KEPT and one.held.count]
     return max(keeping, key=lambda one: (one.held.count, -one.threshold), default=None)

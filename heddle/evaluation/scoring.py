@@ -108,7 +108,8 @@ def _answered(plan: Plan) -> Answered:
     return "unsupported" if plan.problem is not None and plan.problem[0] is Code.UNSUPPORTED_GOAL else "nothing"
 
 
-class Share(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Share:
     """So many of so many."""
 
     count: int

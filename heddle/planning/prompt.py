@@ -68,13 +68,17 @@ def prefix_of(offers: Offers, categories: Mapping[str, str] = MappingProxyType({
     macros = offers.newest()
     novel = [f"- {NOVEL_PREFIX}{name}(): {intent}" for name, intent in categories.items()]
     lines = [_RULES, "", "Macros:", *(f"- {signature(macro)}" for macro in macros), *novel, "", "Examples:"]
-    examples = [(goal, macro.name, arguments) for macro in macros for goal, arguments in macro.examples[:1]][:_WORKED_EXAMPLES]
-    for goal, name, arguments in examples:
+    for goal, name, arguments in examples_in_prompt(offers):
         answer = json.dumps({"tasks": [{"macro": name, "arguments": dict(arguments)}]}, ensure_ascii=False)
         lines += [f"Goal: {json.dumps(goal, ensure_ascii=False)}", answer]
     lines += [f"Goal: {json.dumps(_REFUSAL)}", json.dumps({"tasks": [{"macro": UNSUPPORTED}]})]
     names = frozenset({UNSUPPORTED, *(macro.name for macro in macros), *(f"{NOVEL_PREFIX}{name}" for name in categories)})
     return Prefix("\n".join(lines), answer_schema(macros, categories), names)
+
+
+def examples_in_prompt(offers: Offers) -> list[tuple[str, str, Mapping[str, Any]]]:
+    """The worked examples that the prefix shows: goal, macro, arguments."""
+    return [(goal, macro.name, arguments) for macro in offers.newest() for goal, arguments in macro.examples[:1]][:_WORKED_EXAMPLES]
 
 
 def signature(macro: Offer) -> str:
