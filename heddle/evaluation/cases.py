@@ -67,7 +67,7 @@ class Case:
     """A goal, and what is to become of it.
 
     Attributes:
-        name: where it stands, or its id.
+        name: its number in the file, or its id.
         goal: free text.
         context: what comes with it.
         at: when it is asked, seconds since the epoch.
@@ -165,22 +165,22 @@ def cases_of(parsed: Any, source: str) -> tuple[Case, ...]:
     found: list[Case] = []
     wrong: list[str] = []
     for number, given in enumerate(parsed, 1):
-        place = f"{source}: case {number}"
+        name = f"case {number}"
         try:
-            found.append(_case(given, place))
+            found.append(_case(given, name))
         except ValidationError as error:
-            wrong.append(f"{place}: {explain_fields(error)}")
+            wrong.append(f"{source}: {name}: {explain_fields(error)}")
         except ValueError as error:
-            wrong.append(f"{place}: {error}")
+            wrong.append(f"{source}: {name}: {error}")
     if wrong:
         raise DefinitionError("\n".join(wrong))
     return tuple(found)
 
 
-def _case(given: Any, place: str) -> Case:
+def _case(given: Any, name: str) -> Case:
     read = _Case.model_validate(given, strict=True)
     return Case(
-        name=place,
+        name=name,
         goal=read.goal,
         expected=tuple(_expected(read.expect)),
         context=read.context,
