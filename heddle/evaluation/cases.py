@@ -29,10 +29,9 @@ from typing import Any, Final, TypeVar
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
-from pydantic_core import to_json
+from pydantic_core import ErrorDetails, to_json
 
 from heddle.errors import DefinitionError
-from heddle.macros.macro import explain_fields
 from heddle.macros.validation import problems, validator_of
 from heddle.messages import parse_time
 from heddle.planning.offer import Offers
@@ -165,20 +164,17 @@ def cases_of(parsed: Any, source: str) -> tuple[Case, ...]:
     found: list[Case] = []
     wrong: list[str] = []
     for number, given in enumerate(parsed, 1):
-        name = f"case {number}"
         try:
-            found.append(_case(given, name))
-        except ValidationError as error:
-            wrong.append(f"{source}: {name}: {explain_fields(error)}")
+            found.append(_case(given, f"case {number}"))
         except ValueError as error:
-            wrong.append(f"{source}: {name}: {error}")
+            wrong.append(f"{source}: case {number}: {error}")
     if wrong:
         raise DefinitionError("\n".join(wrong))
     return tuple(found)
 
 
 def _case(given: Any, name: str) -> Case:
-    read = _Case.model_validate(given, strict=True)
+    read = _part(_Case, given, "")
     return Case(
         name=name,
         goal=read.goal,
@@ -201,10 +197,10 @@ def _expected(given: Any) -> Iterator[ExpectedCall]:
         case "unsupported":
             return
         case {"novel": _}:
-            yield ExpectedCall(f"{NOVEL_PREFIX}{_part(_Novel, given, 'expect').novel}", {})
+            yield ExpectedCall(f"{NOVEL_PREFIX}{_part(_Novel, given, 'expect.').novel}", {})
         case [_, *_]:
             for number, call in enumerate(given):
-                read = _part(_Call, call, f"expect.{number}")
+                read = _part(_Call, call, f"expect.{number}.")
                 arguments = {name: (value,) for name, value in read.arguments.items()} | {k: tuple(v) for k, v in read.accept.items()}
                 yield ExpectedCall(read.macro, arguments, frozenset(read.optional))
         case _:
@@ -217,10 +213,21 @@ def _part(model: type[Part], given: Any, path: str) -> Part:
     Raises:
         ValueError: it is none; it names the fields at fault.
     """
+    if not isinstance(given, dict):
+        raise ValueError(f"{path.rstrip('.') or 'it'} must be a mapping with {' and '.join(_required(model))}")  # noqa: TRY004
     try:
         return model.model_validate(given, strict=True)
     except ValidationError as error:
-        raise ValueError("; ".join(f"{path}.{told}" for told in explain_fields(error).split("; "))) from None
+        raise ValueError("; ".join(_told(path, one) for one in error.errors(include_url=False))) from None
+
+
+def _required(model: type[BaseModel]) -> list[str]:
+    return [f"`{name}`" for name, field in model.model_fields.items() if field.is_required()]
+
+
+def _told(path: str, problem: ErrorDetails) -> str:
+    where = f"{path}{'.'.join(map(str, problem['loc']))}".rstrip(".")
+    return f"{where}: {problem['msg'].removeprefix('Value error, ')}"
 
 
 def misfits(case: Case, offers: Offers) -> list[str]:
