@@ -63,7 +63,7 @@ async def admit(
     at_once = verdict(facts, None, waived)
     if not at_once.admitted or "examples" in waived:
         return at_once
-    key = None if facts.digest is None else subjects.admission(facts.digest, test_digest(offers, settings))
+    key = None if facts.digest is None else subjects.admission(facts.digest, digest_of_test(offers, settings))
     tested = None if kept is None or key is None or anew else _read(await kept.read(key))
     if tested is None:
         tested = await _test(model, offers, settings, progress)
@@ -98,7 +98,7 @@ def _read(value: bytes | None) -> Results | None:
         return None  # written by a heddle that kept something else: test it anew
 
 
-def test_digest(offers: Offers, settings: Settings) -> str:
+def digest_of_test(offers: Offers, settings: Settings) -> str:
     """What a test depends on beside the model, as one word: the contracts, the prompt, how the model is called, the checks."""
     alone = only(None, settings)
     planner, fallback = alone.planner, alone.fallback
