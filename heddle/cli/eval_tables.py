@@ -8,7 +8,6 @@ from typing import Final
 from rich.markup import escape
 
 from heddle.cli.output import console, counted, print_table
-from heddle.errors import Code
 from heddle.evaluation.admission import Verdict
 from heddle.evaluation.calibration import Gate, gate, suggested, sureness
 from heddle.evaluation.scoring import ALL, Finding, Score, Share, Spread, by_tag
@@ -40,7 +39,7 @@ def print_report(findings: Sequence[Finding], planned_by: str, facts: Facts | No
         f"\nthe planner itself refused {whole.falsely_refused.count} of {whole.falsely_refused.of} goals that macros can do, and "
         f"{counted(whole.unreadable.count, 'answer')} could not be read"
     )
-    out.print(f"the checks refused {_codes('right plan', whole.right_refused)}; {_codes('wrong plan', whole.wrong_refused)}")
+    out.print(f"the checks refused {_refused('right plan', whole.right_refused)}; {_refused('wrong plan', whole.wrong_refused)}")
     if whole.seconds is not None:
         out.print(f"a goal took {_spread(whole.seconds, 's')}")
     if whole.prompt_tokens is not None and whole.answer_tokens is not None:
@@ -59,9 +58,9 @@ def _share(one: Share) -> str:
     return f"{one.count} of {one.of}" if one.of else "-"
 
 
-def _codes(what: str, codes: Mapping[Code, int]) -> str:
-    by_code = ", ".join(f"{code.value} {count}" for code, count in sorted(codes.items()))
-    return f"{counted(sum(codes.values()), what)}{f' ({by_code})' if by_code else ''}"
+def _refused(what: str, by_cause: Mapping[str, int]) -> str:
+    causes = ", ".join(f"{cause} {count}" for cause, count in sorted(by_cause.items()))
+    return f"{counted(sum(by_cause.values()), what)}{f' ({causes})' if causes else ''}"
 
 
 def _spread(one: Spread, unit: str = "") -> str:

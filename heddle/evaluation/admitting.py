@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from heddle import subjects
 from heddle.errors import ModelError, ModelUnavailable
 from heddle.evaluation.admission import Results, Verdict, admission_cases, registry_digest, results, verdict
-from heddle.evaluation.running import attempts, only
+from heddle.evaluation.running import attempts
 from heddle.llm.model import Facts, Model
 from heddle.planner import make_planner
 from heddle.planning.offer import Offers
@@ -100,9 +100,8 @@ def _read(value: bytes | None) -> Results | None:
 
 def digest_of_test(offers: Offers, settings: Settings) -> str:
     """What a test depends on beside the model, as one word: the contracts, the prompt, how the model is called, the checks."""
-    alone = only(None, settings)
-    planner, fallback = alone.planner, alone.fallback
-    prefix = make_planner(offers, None, alone).prefix
+    planner = settings.planner
+    prefix = make_planner(offers, None, settings).prefix
     told = [
         version("heddle-router"),
         registry_digest(offers),
@@ -111,6 +110,6 @@ def digest_of_test(offers: Offers, settings: Settings) -> str:
         planner.num_ctx,
         planner.num_predict,
         planner.max_tasks,
-        fallback.threshold,
+        settings.fallback.threshold,
     ]
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from typing import Any
 
 from heddle.evaluation.calibration import Gate, bins, gate, suggested, sureness
@@ -41,7 +41,7 @@ def _figure(value: Any) -> Any:
         case Spread():
             return value._asdict()
         case Mapping():
-            return {code.value: count for code, count in sorted(value.items())}
+            return dict(sorted(value.items()))
         case _:
             return value
 
@@ -74,14 +74,14 @@ def _case(finding: Finding) -> dict[str, Any]:
         "macros_right": finding.macros_right,
         "right": finding.right,
         "sent": finding.sent,
+        "cause": finding.cause,
         "stated": _calls(plan.stated),
         "calls": _calls(plan.calls),
         "problem": None if plan.problem is None else f"{plan.problem[0].value}: {plan.problem[1]}",
         "answer": plan.answer,
         "confidence": plan.confidence,
         "seconds": finding.attempt.seconds,
-        "prompt_tokens": plan.prompt_tokens,
-        "answer_tokens": plan.answer_tokens,
+        "usage": [asdict(usage) for usage in plan.usage],
     }
 
 

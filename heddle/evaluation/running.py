@@ -27,7 +27,7 @@ async def attempts(cases: Sequence[Case], offers: Offers, model: Model | None, s
         ModelUnavailable: the model server cannot be reached or lacks the model.
         DefinitionError: a phrase of a macro cannot be used.
     """
-    alone = only(model, settings)
+    alone = _alone(settings)
     planner = make_planner(offers, model, alone)
     for case in cases:
         one = planner if case.offers is None else make_planner(case.offers, model, alone)
@@ -45,8 +45,6 @@ async def attempt(planner: Planner, case: Case) -> Attempt:
     return Attempt(case, plan, time.perf_counter() - began)
 
 
-def only(model: Model | None, settings: Settings) -> Settings:
-    """Settings under which nothing stands in for what is to be tried: no phrases for the model, no second model for the first."""
-    planner = settings.planner.model_copy(update={"phrases": "off" if model else "first"})
-    fallback = settings.fallback.model_copy(update={"enabled": False})
-    return settings.model_copy(update={"planner": planner, "fallback": fallback})
+def _alone(settings: Settings) -> Settings:
+    """Settings under which no phrases stand in for the model."""
+    return settings.model_copy(update={"planner": settings.planner.model_copy(update={"phrases": "off"})})

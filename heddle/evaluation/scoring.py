@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple
 from heddle.errors import Code
 from heddle.evaluation.cases import Case
 from heddle.evaluation.matching import calls_found, macros_found
+from heddle.planner import UNSURE
 from heddle.planning.offer import Offers
 from heddle.planning.plan import Plan
 
@@ -49,7 +50,7 @@ class Finding:
         macros_found: expected calls whose macro it named.
         calls_found: of these, those with right arguments.
         sent: what would be sent.
-        code: why nothing would be sent, if so.
+        cause: why nothing would be sent, if so: the code, or `unsure` for a plan that only the model's confidence speaks against.
     """
 
     attempt: Attempt
@@ -59,7 +60,7 @@ class Finding:
     macros_found: int
     calls_found: int
     sent: Sent
-    code: Code | None
+    cause: str | None
 
     @property
     def in_scope(self) -> bool:
@@ -86,9 +87,8 @@ def finding_of(attempt: Attempt, offers: Offers) -> Finding:
     count = len(case.expected)
     whole = answered == "calls" and len(plan.stated) == count
     refused = answered == "unsupported" and not count
-    code = None if plan.problem is None else plan.problem[0]
     sent: Sent = "nothing"
-    if code is None:
+    if plan.problem is None:
         sent = "right" if len(plan.calls) == count == calls_found(plan.calls, case, offers) else "wrong"
     return Finding(
         attempt=attempt,
@@ -98,7 +98,7 @@ def finding_of(attempt: Attempt, offers: Offers) -> Finding:
         macros_found=macros,
         calls_found=calls,
         sent=sent,
-        code=code,
+        cause=_cause(plan),
     )
 
 
@@ -106,6 +106,12 @@ def _answered(plan: Plan) -> Answered:
     if plan.stated:
         return "calls"
     return "unsupported" if plan.problem is not None and plan.problem[0] is Code.UNSUPPORTED_GOAL else "nothing"
+
+
+def _cause(plan: Plan) -> str | None:
+    if plan.problem is None:
+        return None
+    return UNSURE if plan.review is not None and not plan.review.problems else plan.problem[0].value
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,8 +166,8 @@ class Score:
         sent_right: in scope, exactly what is expected would be sent.
         sent_nothing: out of scope, nothing would be sent.
         sent_wrong: something else would be sent.
-        right_refused: right plans that a check refused, by code.
-        wrong_refused: wrong plans that a check refused, by code.
+        right_refused: right plans that a check refused, by cause.
+        wrong_refused: wrong plans that a check refused, by cause.
         seconds, prompt_tokens, answer_tokens: what it took.
     """
 
@@ -176,8 +182,8 @@ class Score:
     sent_right: Share
     sent_nothing: Share
     sent_wrong: Share
-    right_refused: Mapping[Code, int]
-    wrong_refused: Mapping[Code, int]
+    right_refused: Mapping[str, int]
+    wrong_refused: Mapping[str, int]
     seconds: Spread | None
     prompt_tokens: Spread | None
     answer_tokens: Spread | None
@@ -189,8 +195,8 @@ def score(findings: Sequence[Finding]) -> Score:
     outside = [one for one in findings if not one.in_scope]
     multi = [one for one in inside if len(one.attempt.case.expected) > 1]
     wanted = sum(len(one.attempt.case.expected) for one in multi)
-    refused = [one for one in findings if one.answered == "calls" and one.code is not None]
-    plans = [one.attempt.plan for one in findings]
+    refused = [one for one in findings if one.answered == "calls" and one.cause is not None]
+    used = [usage for one in findings for usage in one.attempt.plan.usage]
     return Score(
         cases=len(findings),
         macros=share(inside, lambda one: one.macros_right),
@@ -203,11 +209,11 @@ def score(findings: Sequence[Finding]) -> Score:
         sent_right=share(inside, lambda one: one.sent == "right"),
         sent_nothing=share(outside, lambda one: one.sent == "nothing"),
         sent_wrong=share(findings, lambda one: one.sent == "wrong"),
-        right_refused=Counter(one.code for one in refused if one.right and one.code),
-        wrong_refused=Counter(one.code for one in refused if not one.right and one.code),
+        right_refused=Counter(one.cause for one in refused if one.right and one.cause),
+        wrong_refused=Counter(one.cause for one in refused if not one.right and one.cause),
         seconds=spread(one.attempt.seconds for one in findings),
-        prompt_tokens=spread(plan.prompt_tokens for plan in plans if plan.prompt_tokens is not None),
-        answer_tokens=spread(plan.answer_tokens for plan in plans if plan.answer_tokens is not None),
+        prompt_tokens=spread(one.prompt_tokens for one in used if one.prompt_tokens is not None),
+        answer_tokens=spread(one.answer_tokens for one in used if one.answer_tokens is not None),
     )
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from heddle.errors import Code
 from heddle.evaluation.cases import Case, ExpectedCall
 from heddle.evaluation.scoring import ALL, Attempt, Finding, Score, Share, Spread, by_tag, finding_of, score, spread
-from heddle.planning.plan import Plan, PlannedCall
+from heddle.planning.plan import Plan, PlannedCall, Review, Usage
 from tests.support import broken, echo, registry_of
 
 OFFERS = registry_of(echo, broken)
@@ -108,12 +108,17 @@ def test_tasks_are_found_one_by_one_in_goals_that_have_several() -> None:
 def test_plans_that_a_check_refuses_are_counted_by_code_right_ones_and_wrong_ones() -> None:
     plans = [held(call("a")), held(call("b")), held(call("b"), code=Code.NO_PLAN), REFUSED, UNREADABLE, sent(call("b"))]
     told = score([finding(wanting("a"), plan) for plan in plans])
-    assert told.right_refused == {Code.UNSAFE_PLAN: 1}
-    assert told.wrong_refused == {Code.UNSAFE_PLAN: 1, Code.NO_PLAN: 1}
+    assert told.right_refused == {"unsafe_plan": 1}
+    assert told.wrong_refused == {"unsafe_plan": 1, "no_plan": 1}
+
+
+def test_a_plan_that_only_the_model_s_confidence_speaks_against_is_unsure() -> None:
+    plan = Plan("tiny", 1, stated=(call("a"),), review=Review((call("a"),)), confidence=0.4, problem=(Code.NO_PLAN, "not sure enough"))
+    assert of(wanting("a"), plan).right_refused == {"unsure": 1}
 
 
 def test_tokens_that_the_server_does_not_tell_are_left_out() -> None:
-    told = score([finding(wanting("a"), sent(call(), prompt_tokens=7)), finding(wanting("a"), sent(call()))])
+    told = score([finding(wanting("a"), sent(call(), usage=(Usage("tiny", 7, None, 0.0),))), finding(wanting("a"), sent(call()))])
     assert (told.prompt_tokens, told.answer_tokens) == (Spread(7, 7, 7), None)
 
 
