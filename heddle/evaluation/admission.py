@@ -14,12 +14,13 @@ from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 from pydantic import BaseModel
 
-from heddle.evaluation.cases import GIVEN, Case, ExpectedCall
+from heddle.evaluation.cases import Case, ExpectedCall
 from heddle.evaluation.scoring import Finding, Share, share
 from heddle.llm.model import Facts
 from heddle.macros.catalogue import Contract, contract_of
 from heddle.macros.macro import Macro
-from heddle.macros.schema import Schema
+from heddle.macros.marks import given_fields
+from heddle.macros.schema import Schema, target
 from heddle.macros.versioned import Versioned
 from heddle.planning.offer import Offer, Offers
 from heddle.planning.prompt import examples_in_prompt
@@ -61,10 +62,9 @@ def admission_cases(offers: Offers) -> tuple[Case, ...]:
 
 
 def _example(macro: Offer, goal: str, arguments: Mapping[str, Any]) -> Case:
-    stated = {name: (value,) for name, value in arguments.items() if GIVEN not in _fields(macro).get(name, {})}
-    return Case(
-        f"an example of {macro.name}", goal, (ExpectedCall(macro.name, stated),), _context(macro, arguments), tags=(EXAMPLE, macro.name)
-    )
+    stated = {name: (value,) for name, value in arguments.items() if name not in given_fields(macro.schema)}
+    context = _context(macro, arguments)
+    return Case(f"an example of {macro.name}", goal, (ExpectedCall(macro.name, stated),), context, tags=(EXAMPLE, macro.name))
 
 
 def _refusal(macro: Offer, offers: Offers) -> Case:
@@ -75,12 +75,8 @@ def _refusal(macro: Offer, offers: Offers) -> Case:
 
 def _context(macro: Offer, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """A context that fills in what the macro takes from it: as its example has it, or something of the right type."""
-    return {part[GIVEN]: arguments.get(name, _some(part)) for name, part in _fields(macro).items() if GIVEN in part}
-
-
-def _fields(macro: Offer) -> Mapping[str, Schema]:
-    fields: Mapping[str, Schema] = macro.schema.get("properties", {})
-    return fields
+    fields = macro.schema.get("properties", {})
+    return {key: arguments.get(name, _some(target(fields[name], macro.schema))) for name, key in given_fields(macro.schema).items()}
 
 
 def _some(part: Schema) -> Any:
@@ -89,7 +85,9 @@ def _some(part: Schema) -> Any:
             return default
         case {"enum": [first, *_]} | {"const": first}:
             return first
-        case {"type": "integer" | "number"}:
+        case {"x-quantity": "when"}:
+            return "2026-01-05T00:00:00Z"
+        case {"x-quantity": _} | {"type": "integer" | "number"}:
             return part.get("minimum", 1)
         case {"type": "boolean"}:
             return True

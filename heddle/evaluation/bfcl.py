@@ -11,6 +11,7 @@ macros that it is planned with.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice, product
@@ -122,6 +123,8 @@ def _contract(function: _Function, name: str, place: str) -> Contract:
         Draft202012Validator.check_schema(schema)
     except (SchemaError, RecursionError) as error:
         raise ValueError(f"functions: {function.name}: parameters are no JSON Schema: {str(error).splitlines()[0]}") from None
+    if '"$ref"' in json.dumps(schema):
+        raise ValueError(f"functions: {function.name}: parameters refer to something with $ref, which is not read here")
     if schema.get("type") != "object" or not isinstance(schema["properties"], dict):
         raise ValueError(f"functions: {function.name}: parameters must be an object with named fields")
     return Contract(

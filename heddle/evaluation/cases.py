@@ -32,13 +32,13 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails, to_json
 
 from heddle.errors import DefinitionError
+from heddle.macros.marks import given_fields
+from heddle.macros.quantities import converted
+from heddle.macros.schema import Schema
 from heddle.macros.validation import problems, validator_of
 from heddle.messages import parse_time
 from heddle.planning.offer import Offers
 from heddle.planning.plan import NOVEL_PREFIX, UNSUPPORTED
-
-GIVEN: Final = "x-given"
-"""What marks a field that code fills in from the context: no planner states it, and no case is held against it."""
 
 Part = TypeVar("Part", bound=BaseModel)
 
@@ -232,10 +232,10 @@ def _told(path: str, problem: ErrorDetails) -> str:
 
 def misfits(case: Case, offers: Offers) -> list[str]:
     """What macros cannot do of what a case expects: a macro or a field that is not there, a value that no field takes."""
-    return [f"{case.name}: {told}" for call in case.expected for told in _misfits(call, offers)]
+    return [f"{case.name}: {told}" for call in case.expected for told in _misfits(call, offers, case.at)]
 
 
-def _misfits(call: ExpectedCall, offers: Offers) -> Iterator[str]:
+def _misfits(call: ExpectedCall, offers: Offers, now: float) -> Iterator[str]:
     if call.macro.startswith(NOVEL_PREFIX):
         return
     macro = offers.find(call.macro)
@@ -243,13 +243,21 @@ def _misfits(call: ExpectedCall, offers: Offers) -> Iterator[str]:
         yield f"there is no macro {call.macro!r}; there are {', '.join(sorted(offers.macros)) or 'none'}"
         return
     fields = {name: part for name, part in macro.schema.get("properties", {}).items() if name not in macro.hidden}
-    definitions = {key: part for key, part in macro.schema.items() if key == "$defs"}
     for name, values in call.arguments.items():
-        if name not in fields:
+        if name in fields:
+            yield from (f"{call.macro}.{name}: {told}" for value in values if (told := _misfit(name, value, macro.schema, now)))
+        else:
             yield f"{call.macro}.{name} is no field that a planner may set; there are {', '.join(sorted(fields)) or 'none'}"
-            continue
-        validator = validator_of({**definitions, **fields[name]})
-        yield from (f"{call.macro}.{name}: {told}" for value in values if (told := problems(validator, value)))
-    required = [name for name in macro.schema.get("required", ()) if name in fields and GIVEN not in fields[name]]
-    if missing := [name for name in required if name not in call.arguments]:
+    left = fields.keys() - given_fields(macro.schema).keys() - call.arguments.keys()
+    if missing := [name for name in macro.schema.get("required", ()) if name in left]:
         yield f"{call.macro} requires {', '.join(missing)}, of which the case says nothing"
+
+
+def _misfit(name: str, value: Any, schema: Schema, now: float) -> str | None:
+    """Why a field does not take a value."""
+    try:
+        told = converted({name: value}, schema, now)[name]
+    except ValueError as error:
+        return str(error).removeprefix(f"{name}: ")
+    definitions = {key: part for key, part in schema.items() if key == "$defs"}
+    return problems(validator_of({**definitions, **schema["properties"][name]}), told)

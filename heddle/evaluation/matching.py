@@ -7,8 +7,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from heddle.evaluation.cases import GIVEN, Case, ExpectedCall
-from heddle.macros.schema import DEFINITIONS, Schema
+from heddle.evaluation.cases import Case, ExpectedCall
+from heddle.macros.marks import given_fields
+from heddle.macros.quantities import converted
+from heddle.macros.schema import Schema, target
 from heddle.planning.offer import Offers
 from heddle.planning.plan import PlannedCall
 
@@ -51,9 +53,7 @@ def is_expected(call: PlannedCall, expected: ExpectedCall, case: Case, offers: O
     fields: Mapping[str, Schema] = schema.get("properties", {})
     stated = _as_sent(call.arguments, schema, case.at)
     accepted = {name: [_as_sent({name: value}, schema, case.at)[name] for value in values] for name, values in expected.arguments.items()}
-    for name in stated.keys() | accepted.keys() | fields.keys():
-        if GIVEN in fields.get(name, {}):
-            continue
+    for name in (stated.keys() | accepted.keys() | fields.keys()) - given_fields(schema).keys():
         default = fields.get(name, {}).get("default", _ABSENT)
         value = stated.get(name, default)
         left_out = name not in accepted or name in expected.optional
@@ -62,25 +62,27 @@ def is_expected(call: PlannedCall, expected: ExpectedCall, case: Case, offers: O
     return True
 
 
-def _as_sent(arguments: dict[str, Any], schema: Schema, now: float) -> dict[str, Any]:
+def _as_sent(arguments: Mapping[str, Any], schema: Schema, now: float) -> dict[str, Any]:
     """Arguments as a worker reads them: converted where code converts, with the defaults of what is inside them."""
-    definitions = schema.get("$defs", {})
+    try:
+        told = converted(arguments, schema, now)
+    except ValueError:
+        told = dict(arguments)  # what cannot be converted is nothing but itself
     fields = schema.get("properties", {})
-    return {name: _filled(value, fields.get(name, {}), definitions) for name, value in arguments.items()}
+    return {name: _filled(value, fields.get(name, {}), schema) for name, value in told.items()}
 
 
-def _filled(value: Any, part: Schema, definitions: Mapping[str, Schema]) -> Any:
-    match value, part:
-        case _, {"$ref": str(reference)}:
-            return _filled(value, definitions.get(reference.removeprefix(DEFINITIONS), {}), definitions)
+def _filled(value: Any, part: Schema, root: Schema) -> Any:
+    meant = target(part, root)
+    match value, meant:
         case dict() | list(), {"anyOf": [*parts]}:
             told = [one for one in parts if one.get("type") != "null"]
-            return _filled(value, told[0], definitions) if len(told) == 1 else value
+            return _filled(value, told[0], root) if len(told) == 1 else value
         case dict(), {"properties": dict(fields)}:
             defaults = {name: field["default"] for name, field in fields.items() if "default" in field}
-            return {name: _filled(inner, fields.get(name, {}), definitions) for name, inner in (defaults | value).items()}
+            return {name: _filled(inner, fields.get(name, {}), root) for name, inner in (defaults | value).items()}
         case list(), {"items": dict(items)}:
-            return [_filled(inner, items, definitions) for inner in value]
+            return [_filled(inner, items, root) for inner in value]
         case _:
             return value
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from heddle import macro
+from heddle.macros.marks import given
+from heddle.macros.quantities import Days, When
 from heddle.evaluation.admission import (
     MOST_EXAMPLES,
     MOST_REFUSALS,
@@ -95,6 +97,25 @@ def test_a_catalogue_makes_the_same_test_as_the_macros_themselves() -> None:
     registry = registry_of(made("aa"), made("bb"))
     told, compiled = ([(case.goal, case.expected) for case in admission_cases(offers)] for offers in (registry, catalogue_of(registry)))
     assert told == compiled
+
+
+def test_a_macro_that_takes_values_from_the_context_has_one_in_its_cases() -> None:
+    class Fetch(BaseModel):
+        word: str
+        repository: Annotated[str, given("repo")]
+        days: Annotated[Days, given("age")]
+        since: Annotated[When, given("since")]
+        count: Annotated[int, given("count"), Field(ge=3)]
+
+    @macro(examples=[("fetch a", {"word": "a"}), ("fetch b", {"word": "b", "repository": "acme/web"})])
+    async def fetch(request: Fetch) -> Echoed:
+        """Fetch it."""
+        return Echoed(word="")
+
+    offers = registry_of(fetch)
+    (case,) = admission_cases(offers)
+    assert case.context == {"repo": "acme/web", "age": 1, "since": "2026-01-05T00:00:00Z", "count": 3}
+    assert case.expected == (ExpectedCall("fetch", {"word": ("b",)}),)
 
 
 # --- the results

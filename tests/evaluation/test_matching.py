@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import permutations
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 from hypothesis import given, settings
@@ -11,10 +11,17 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from heddle import macro
+from heddle import given as filled_from
 from heddle.evaluation.cases import Case, ExpectedCall
 from heddle.evaluation.matching import calls_found, is_expected, macros_found
 from heddle.planning.plan import PlannedCall
 from tests.support import Echoed, registry_of
+
+
+class Search(BaseModel):
+    repository: Annotated[str, filled_from("repo")]
+    older_than: Days = 7.0
+    since: When | None = None
 
 
 class Range(BaseModel):
@@ -35,7 +42,13 @@ async def order(request: Order) -> Echoed:
     return Echoed(word="")
 
 
-OFFERS = registry_of(order)
+@macro
+async def search(request: Search) -> Echoed:
+    """Search for something."""
+    return Echoed(word="")
+
+
+OFFERS = registry_of(order, search)
 
 
 def case(*expected: ExpectedCall, loose: bool = False) -> Case:
@@ -86,6 +99,34 @@ def test_what_may_be_left_out_may_also_be_said_as_its_default(stated: dict[str, 
 @pytest.mark.parametrize(("stated", "fit"), [("New York, NY", True), ("new york ny", True), ("New York", False)])
 def test_texts_of_public_cases_are_compared_without_case_blanks_and_marks(stated: str, fit: bool) -> None:
     assert fits({"path": stated}, expected(path="New York NY"), loose=True) is fit
+
+
+@pytest.mark.parametrize(
+    ("stated", "wanted", "fit"),
+    [
+        ({"older_than": "two weeks"}, {"older_than": 14}, True),
+        ({"older_than": "2 weeks"}, {"older_than": "fourteen days"}, True),
+        ({"older_than": "a week"}, {}, True),
+        ({"older_than": "three weeks"}, {"older_than": 14}, False),
+        ({"older_than": "some time"}, {"older_than": 14}, False),
+        ({"since": "yesterday"}, {"since": "2026-01-04T00:00:00Z"}, True),
+        ({"since": "yesterday"}, {"since": "yesterday"}, True),
+        ({"since": "today"}, {"since": "yesterday"}, False),
+    ],
+    ids=str,
+)
+def test_quantities_are_compared_as_what_they_say_at_the_time_of_the_case(
+    stated: dict[str, Any], wanted: dict[str, Any], fit: bool
+) -> None:
+    one = ExpectedCall("search", {name: (value,) for name, value in wanted.items()})
+    assert is_expected(PlannedCall("search", stated), one, case(), OFFERS) is fit
+
+
+@pytest.mark.parametrize("repository", ["a", "b"])
+def test_what_is_filled_in_from_the_context_is_compared_with_nothing(repository: str) -> None:
+    one = ExpectedCall("search", {"repository": ("a",)})
+    assert is_expected(PlannedCall("search", {"repository": repository}), one, case(), OFFERS)
+    assert is_expected(PlannedCall("search", {}), one, case(), OFFERS)
 
 
 def test_another_macro_is_another_call() -> None:
