@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from heddle import macro
-from heddle import given as filled_from
 from heddle.evaluation.cases import Case, ExpectedCall
 from heddle.evaluation.matching import calls_found, is_expected, macros_found
+from heddle.macros.marks import given as filled_from
+from heddle.macros.quantities import Days, When
 from heddle.planning.plan import PlannedCall
 from tests.support import Echoed, registry_of
 
