@@ -8,8 +8,6 @@ import pytest
 from pydantic import BaseModel, Field
 
 from heddle import macro
-from heddle.macros.marks import given
-from heddle.macros.quantities import Days, When
 from heddle.evaluation.admission import (
     MOST_EXAMPLES,
     MOST_REFUSALS,
@@ -26,6 +24,8 @@ from heddle.evaluation.scoring import Attempt, Share, finding_of
 from heddle.llm.model import Facts
 from heddle.macros.catalogue import catalogue_of
 from heddle.macros.loading import AnyMacro
+from heddle.macros.marks import given
+from heddle.macros.quantities import Days, When
 from heddle.planning.offer import Offers
 from heddle.planning.plan import Plan, PlannedCall
 from tests.support import Echoed, registry_of
@@ -36,6 +36,14 @@ PASSED = Results(examples=Share(8, 10), nothing_sent=Share(4, 5), refused=Share(
 
 class Word(BaseModel):
     word: str = ""
+
+
+class Fetch(BaseModel):
+    word: str
+    repository: Annotated[str, given("repo")]
+    days: Annotated[Days, given("age")]
+    since: Annotated[When, given("since")]
+    count: Annotated[int, given("count"), Field(ge=3)]
 
 
 def made(name: str, count: int = 3, phrases: tuple[str, ...] = ()) -> AnyMacro:
@@ -100,13 +108,6 @@ def test_a_catalogue_makes_the_same_test_as_the_macros_themselves() -> None:
 
 
 def test_a_macro_that_takes_values_from_the_context_has_one_in_its_cases() -> None:
-    class Fetch(BaseModel):
-        word: str
-        repository: Annotated[str, given("repo")]
-        days: Annotated[Days, given("age")]
-        since: Annotated[When, given("since")]
-        count: Annotated[int, given("count"), Field(ge=3)]
-
     @macro(examples=[("fetch a", {"word": "a"}), ("fetch b", {"word": "b", "repository": "acme/web"})])
     async def fetch(request: Fetch) -> Echoed:
         """Fetch it."""

@@ -8,10 +8,10 @@ import pytest
 from pydantic import BaseModel
 
 from heddle import macro, person_only
-from heddle.macros.marks import given
-from heddle.macros.quantities import When
 from heddle.errors import DefinitionError
 from heddle.evaluation.cases import Case, ExpectedCall, misfits, parse_cases
+from heddle.macros.marks import given
+from heddle.macros.quantities import When
 from tests.support import Echoed, registry_of
 
 
