@@ -58,6 +58,8 @@ def evaluate(
         verdict, kept = run(_admit(settings, macro_sources(macros), server), output)
         _show_verdict(verdict, settings.planner.model, output, kept=kept)
         return
+    if server is not None:
+        raise typer.BadParameter("--server goes with --admit: cases are planned without one")
     work = _Work()
     try:
         run(_evaluate(work, file, macro_sources(macros), settings, limit, phrases=model == PHRASES), output)
