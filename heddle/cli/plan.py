@@ -13,6 +13,7 @@ from heddle.cli.goal import read_context
 from heddle.cli.options import MacrosOrCatalogue, Output, OutputFormat, macro_sources
 from heddle.cli.output import Exit, aside, console, fail, print_json, print_table, run
 from heddle.cli.planners import planner_for, read_offers
+from heddle.cli.pulling import Pull, ensure_model
 from heddle.errors import ModelUnavailable
 from heddle.planning.goal import Asked
 from heddle.settings import load_settings
@@ -23,10 +24,11 @@ def plan(
     context: Annotated[list[str] | None, typer.Option("--context", help="key=value, for the planner; may be repeated.")] = None,
     macros: MacrosOrCatalogue = None,
     phrases: Annotated[str | None, typer.Option("--phrases", help="off, fallback or first. Default: fallback.")] = None,
+    pull: Pull = False,
     output: Output = OutputFormat.TEXT,
 ) -> None:
     """Show what the planner would do with a goal; publishes nothing."""
-    answer = run(_plan(text, read_context(context), macros, phrases), output)
+    answer = run(_plan(text, read_context(context), macros, phrases, pull), output)
     if output is OutputFormat.JSON:
         print_json(answer)
     elif "error" not in answer:
@@ -41,12 +43,13 @@ def plan(
         raise fail(answer["error"], Exit.INCOMPLETE)
 
 
-async def _plan(text: str, context: dict[str, Any], macros: list[str] | None, phrases: str | None) -> dict[str, Any]:
+async def _plan(text: str, context: dict[str, Any], macros: list[str] | None, phrases: str | None, pull: bool) -> dict[str, Any]:
     settings = load_settings()
     wanted = phrases or ("fallback" if settings.planner.phrases == "off" else settings.planner.phrases)
     if wanted not in {"off", "fallback", "first"}:
         raise typer.BadParameter(f"--phrases {wanted!r} is not one of off, fallback, first")
     settings = settings.model_copy(update={"planner": settings.planner.model_copy(update={"phrases": wanted})})
+    await ensure_model(settings, pull=pull)
     async with planner_for(read_offers(macro_sources(macros)), settings) as planner:
         try:
             made = await planner.plan(Asked(text, context, time.time()))
