@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
@@ -146,7 +146,7 @@ class OllamaModel:
             ),
         )
 
-    async def pull(self) -> AsyncIterator[Progress]:
+    async def pull(self) -> AsyncGenerator[Progress]:
         """Have the server download the model, telling how far it is; what it has got is kept if this is ended early.
 
         Raises:
