@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from heddle.errors import DefinitionError
@@ -45,11 +45,15 @@ def read_catalogue_file(path: Path) -> Catalogue:
 
 @asynccontextmanager
 async def planner_for(offers: Offers, settings: Settings) -> AsyncIterator[Planner]:
-    """A planner with the model that the settings choose.
+    """A planner with the model that the settings choose, and the one that they fall back on.
 
     Raises:
         DefinitionError: a phrase of a macro cannot be used.
         SettingsError: the settings name no model server that there is, or forbid it.
     """
-    async with model_of(settings, settings.planner.provider) as model:
-        yield make_planner(offers, model, settings)
+    async with AsyncExitStack() as stack:
+        model = await stack.enter_async_context(model_of(settings, settings.planner.provider))
+        second = None
+        if settings.fallback.enabled:
+            second = await stack.enter_async_context(model_of(settings, settings.fallback.provider or "", "fallback.provider"))
+        yield make_planner(offers, model, settings, second=second)
