@@ -1,14 +1,9 @@
-"""Any model server that speaks the OpenAI API: vLLM, llama.cpp's, LM Studio, and the frontier.
-
-The two endpoints used, `/chat/completions` and `/models`, are spoken over httpx: the `openai` package takes a second to import and 30 MB
-with its own HTTP stack, it tries again by itself, and its types are OpenAI's, while every other server differs in what it leaves out.
-"""
+"""A model on any server that speaks the OpenAI API: vLLM, llama.cpp's, LM Studio, and the frontier."""
 
 from __future__ import annotations
 
-import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -16,17 +11,16 @@ from typing import Any, Final
 import httpx
 from pydantic import BaseModel, Field, ValidationError
 
-from heddle.errors import ModelError, ModelUnavailable, SettingsError
-from heddle.llm.connection import OVERLOADED, client_options, overflows
+from heddle.errors import ModelError, ModelUnavailable
+from heddle.llm.connection import overflows
 from heddle.llm.facts import bits_of, is_instruct
 from heddle.llm.model import SEED, TOP_LOGPROBS, Answer, Facts
+from heddle.llm.openai_api import OpenAIApi, openai_api
 from heddle.macros.decoders import decoder_findings
 from heddle.planning.confidence import Token
 from heddle.planning.prompt import Prompt
-from heddle.settings import ProviderSettings, Settings
+from heddle.settings import Settings
 
-_SAID: Final = 300
-"""Characters that are quoted of what a server says."""
 _PARAMETERS: Final = ("logprobs", "top_logprobs", "max_tokens", "max_completion_tokens", "temperature", "seed")
 """What a server may refuse, and is then asked without."""
 
@@ -85,18 +79,9 @@ class _List(BaseModel):
 
 @dataclass(slots=True)
 class OpenAIModel:
-    """One model on a server that speaks the OpenAI API; made by `openai_model`.
+    """One model on a server that speaks the OpenAI API; made by `openai_model`."""
 
-    Attributes:
-        provider: its name under `providers`.
-        url: the API's address, without a slash at its end.
-    """
-
-    client: httpx.AsyncClient
-    provider: str
-    url: str
-    settings: ProviderSettings
-    timeout: float
+    api: OpenAIApi
     num_predict: int
     _refused: set[str] = field(default_factory=set, init=False)
     _strict: tuple[dict[str, Any], bool] | None = field(default=None, init=False)
@@ -104,7 +89,7 @@ class OpenAIModel:
     @property
     def name(self) -> str:
         """The model's name on its server."""
-        return self.settings.model
+        return self.api.settings.model
 
     async def complete(self, prompt: Prompt) -> Answer:
         """One chat completion with the answer's schema as its response format.
@@ -113,33 +98,34 @@ class OpenAIModel:
             ModelUnavailable: the server cannot be reached, is overloaded, does not let heddle in, or lacks the model.
             ModelError: the prompt did not fit, or the answer was cut off, came too late, or is not one.
         """
-        async with self._asked():
+        async with self.api.asked():
             response = await self._chat(prompt)
-            self._check(response)
+            self.api.check(response)
             completion = _Completion.model_validate_json(response.content)
         if not completion.choices:
-            raise ModelError(f"{self.url} answered without a choice: {self._said(response)}")
+            raise ModelError(f"{self.api.url} answered without a choice: {self.api.said(response)}")
         return self._answer(completion.choices[0], completion.usage or _Usage())
 
     def _answer(self, choice: _Choice, usage: _Usage) -> Answer:
         text = choice.message.content
         if choice.message.refusal:
-            raise ModelError(f"{self.name} declines to answer: {self._quoted(choice.message.refusal)}", choice.message.refusal)
+            raise ModelError(f"{self.name} declines to answer: {self.api.quoted(choice.message.refusal)}", choice.message.refusal)
         if choice.finish_reason == "length":
             raise ModelError(
                 f"the answer was cut off after {usage.completion_tokens or self.num_predict} tokens (planner.num_predict)", text
             )
         if text is None:
-            raise ModelError(f"{self.name} at {self.url} answered without a text (finish_reason {choice.finish_reason})")
+            raise ModelError(f"{self.name} at {self.api.url} answered without a text (finish_reason {choice.finish_reason})")
         thought = choice.message.reasoning or choice.message.reasoning_content  # its tokens are not told apart from the answer's
         return Answer(text, usage.prompt_tokens, usage.completion_tokens, None if thought else _tokens(choice.logprobs))
 
     async def _chat(self, prompt: Prompt) -> httpx.Response:
         """One completion; a parameter that the server refuses by name is left out from then on."""
         while True:
-            response = await self.client.post(f"{self.url}/chat/completions", json=self._body(prompt))
-            refused = _refused_parameter(response)
-            if refused is None or refused in self._refused:
+            body = self._body(prompt)
+            response = await self.api.client.post(f"{self.api.url}/chat/completions", json=body)
+            refused = _refused_parameter(response, body)
+            if refused is None:
                 return response
             self._refused.add(refused)
 
@@ -172,13 +158,13 @@ class OpenAIModel:
             ModelUnavailable: the server cannot be reached, does not let heddle in, or lacks the model.
             ModelError: it answered something that cannot be used, or not in time.
         """
-        told = self.settings
-        async with self._asked():
-            response = await self.client.get(f"{self.url}/models")
+        told = self.api.settings
+        async with self.api.asked():
+            response = await self.api.client.get(f"{self.api.url}/models")
             if response.status_code == httpx.codes.NOT_FOUND:
                 meta = _Meta()  # a server need not have a list
             else:
-                self._check(response)
+                self.api.check(response)
                 meta = self._listed(_List.model_validate_json(response.content).data)
         instruct = is_instruct(self.name) if told.instruct is None else told.instruct
         parameters = told.parameters if meta.n_params is None else meta.n_params
@@ -194,75 +180,18 @@ class OpenAIModel:
             if model.id == self.name or (len(models) == 1 and model.meta is not None):  # llama.cpp's server heeds no name
                 return model.meta or _Meta()
         known = ", ".join(model.id for model in models[:5])
-        raise ModelUnavailable(f"{self.url} has no model {self.name}; it has {known}", f"correct {self._setting('model')}")
-
-    @asynccontextmanager
-    async def _asked(self) -> AsyncIterator[None]:
-        """The errors of the client as ours."""
-        try:
-            async with asyncio.timeout(self.timeout):
-                yield
-        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-            told = str(error) or "no connection in time"
-            remedy = "have SSL_CERT_FILE name its authority" if "CERTIFICATE" in told else f"start it, or correct {self._setting('url')}"
-            raise ModelUnavailable(f"no model server answers at {self.url} ({told})", remedy) from None
-        except TimeoutError:
-            raise ModelError(f"{self.name} at {self.url} did not answer within {self.timeout:g} s (planner.timeout)") from None
-        except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            where = ".".join(map(str, first["loc"]))
-            raise ModelError(f"the answer of {self.url} cannot be read: {where + ': ' if where else ''}{first['msg']}") from None
-        except httpx.HTTPError as error:
-            raise ModelError(f"the answer of {self.url} cannot be read: {str(error) or type(error).__name__}") from None
-
-    def _check(self, response: httpx.Response) -> None:
-        """Raise what a refusal means."""
-        status = response.status_code
-        if status < httpx.codes.MULTIPLE_CHOICES:
-            return
-        if status < httpx.codes.BAD_REQUEST:
-            raise ModelError(f"{self.url} redirects elsewhere ({status}); name the model server itself in {self._setting('url')}")
-        if status in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:  # its words are not told: they may quote the key
-            how = "set" if self.settings.key is None else "correct"
-            raise ModelUnavailable(f"{self.url} does not let heddle in ({status})", f"{how} {self._setting('key')}")
-        said = self._said(response)
-        if status == httpx.codes.NOT_FOUND:
-            remedy = f"correct {self._setting('model')}, or {self._setting('url')}, which for most servers ends in /v1"
-            raise ModelUnavailable(f"{self.url} has no model {self.name}, or no such path (404: {said})", remedy)
-        if status in OVERLOADED:
-            wait = response.headers.get("retry-after", "")
-            remedy = f"wait {wait} s, as it says, or give it less to do" if wait.isdecimal() else "wait, or give it less to do"
-            raise ModelUnavailable(f"{self.url} is overloaded ({status}: {said})", remedy)
-        if overflows(response.text):
-            raise ModelError(f"prompt and answer do not fit the context of {self.name} at {self.url} ({status}: {said})")
-        raise ModelError(f"{self.url} refused ({status}: {said})")
-
-    def _setting(self, field_name: str) -> str:
-        return f"providers.{self.provider}.{field_name} (HEDDLE_PROVIDERS__{self.provider.upper()}__{field_name.upper()})"
-
-    def _said(self, response: httpx.Response) -> str:
-        """The server's own words, as far as they go."""
-        try:
-            told = response.json()
-        except ValueError:
-            return self._quoted(response.text)
-        match told:
-            case {"error": {"message": str(message)}} | {"error": str(message)} | {"message": str(message)}:
-                return self._quoted(message)
-            case _:
-                return self._quoted(response.text)
-
-    def _quoted(self, text: str) -> str:
-        key = self.settings.key.get_secret_value() if self.settings.key else ""
-        shown = " ".join((text.replace(key, "…") if key else text).split())
-        return shown if len(shown) <= _SAID else f"{shown[:_SAID]}…"
+        raise ModelUnavailable(f"{self.api.url} has no model {self.name}; it has {known}", f"correct {self.api.setting('model')}")
 
 
-def _refused_parameter(response: httpx.Response) -> str | None:
+def _refused_parameter(response: httpx.Response, sent: Collection[str]) -> str | None:
     """The parameter that a server does not take: OpenAI's reasoning models take no logprobs, max_tokens, temperature or seed."""
     if response.status_code not in {400, 403, 422} or overflows(response.text):
         return None
-    return next((name for name in _PARAMETERS if re.search(rf"\b{name}\b", response.text)), None)
+    try:
+        named = str(response.json()["error"]["param"] or response.text)  # only OpenAI names it apart
+    except (ValueError, TypeError, KeyError):
+        named = response.text
+    return next((name for name in _PARAMETERS if name in sent and re.search(rf"\b{name}\b", named)), None)
 
 
 def _tokens(logprobs: Any) -> tuple[Token, ...] | None:
@@ -276,31 +205,14 @@ def _tokens(logprobs: Any) -> tuple[Token, ...] | None:
 
 @asynccontextmanager
 async def openai_model(settings: Settings, provider: str) -> AsyncIterator[OpenAIModel]:
-    """The model that the settings describe under `providers`.
+    """The model of a provider.
 
     Args:
         settings: those in force.
-        provider: its name there.
+        provider: its name under `providers`.
 
     Raises:
         SettingsError: its URL or key cannot be used, or `egress: none` forbids that server.
     """
-    chosen = settings.providers[provider]
-    named = f"providers.{provider}.url"
-    if chosen.url.username or chosen.url.password or chosen.url.query or chosen.url.fragment:
-        raise SettingsError(
-            f"{named} is an address up to /v1, without a user, a password or a query; a key goes into providers.{provider}.key"
-        )
-    url = str(chosen.url).rstrip("/")
-    options = await client_options(settings, url, named)
-    async with httpx.AsyncClient(headers=_authorization(chosen, provider), **options) as client:
-        yield OpenAIModel(client, provider, url, chosen, settings.planner.timeout, settings.planner.num_predict)
-
-
-def _authorization(chosen: ProviderSettings, provider: str) -> dict[str, str]:
-    key = chosen.key.get_secret_value() if chosen.key else ""
-    if not key:
-        return {}
-    if not key.isascii() or not key.isprintable() or " " in key:  # httpx would quote it in its error
-        raise SettingsError(f"providers.{provider}.key holds a space, a line break or a letter that a header cannot carry")
-    return {"Authorization": f"Bearer {key}"}
+    async with openai_api(settings, provider) as api:
+        yield OpenAIModel(api, settings.planner.num_predict)

@@ -118,12 +118,27 @@ async def test_a_reasoning_model_of_the_frontier_is_asked_as_it_wants_to_be(open
     assert openai.chats[-1]["max_completion_tokens"] == 256
 
 
+async def test_two_goals_at_a_time_are_both_asked_again(openai: OpenAIServer, openai_at: MakesOpenAIModel) -> None:
+    openai.refused = {"logprobs": refuses(400, "logprobs is not supported by this model")}
+    async with openai_at(openai.api) as model, asyncio.TaskGroup() as group:
+        answers = [group.create_task(model.complete(PROMPT)) for _ in range(2)]
+    assert [answer.result().text for answer in answers] == [ANSWER] * 2
+    assert len(openai.chats) == 4
+
+
 async def test_a_refusal_that_leaving_out_does_not_mend_is_an_error(openai: OpenAIServer, openai_at: MakesOpenAIModel) -> None:
-    openai.then(refuses(400, "max_tokens must be positive, and so must max_completion_tokens"))
+    openai.then(refuses(400, "seed must be less"))
     async with openai_at(openai.api) as model:
         failure = await failure_of(model)
-    assert "max_tokens must be positive" in str(failure)
+    assert "(400: seed must be less)" in str(failure)
     assert len(openai.chats) == 2
+
+
+async def test_a_refusal_that_names_another_parameter_leaves_out_none(openai: OpenAIServer, openai_at: MakesOpenAIModel) -> None:
+    openai.then(refuses(400, "Invalid schema: in 'temperature', 'type' is missing", param="response_format"))
+    async with openai_at(openai.api) as model:
+        await failure_of(model)
+    assert len(openai.chats) == 1
 
 
 # What comes back

@@ -17,7 +17,7 @@ SETTINGS = Settings(providers={"gpu": GPU, "attic": GPU})
 async def test_a_provider_of_the_settings_speaks_the_openai_api() -> None:
     async with model_of(SETTINGS, "gpu") as model:
         assert isinstance(model, OpenAIModel)
-        assert (model.name, model.url) == ("qwen", "http://10.0.0.7:8000/v1")
+        assert (model.name, model.api.url) == ("qwen", "http://10.0.0.7:8000/v1")
 
 
 async def test_ollama_is_the_server_that_ollama_host_names() -> None:
