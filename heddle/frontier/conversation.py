@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from heddle.llm.turns import Message, Reply, ToolCall
 
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """How far a conversation may go.
