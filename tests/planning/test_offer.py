@@ -17,8 +17,8 @@ from heddle.planning.offer import Offers
 from heddle.planning.phrases import compile_phrases, match_phrases
 from heddle.planning.plan import Plan, PlannedCall
 from heddle.planning.prompt import prefix_of
-from heddle.planning.signature import signature
 from heddle.planning.review import review
+from heddle.planning.signature import signature
 from heddle.settings import Settings
 from heddle.testing import ScriptedModel
 
