@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
+from math import inf
 from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 from pydantic import BaseModel
@@ -23,7 +24,7 @@ from heddle.macros.marks import given_fields
 from heddle.macros.schema import Schema, target
 from heddle.macros.versioned import Versioned
 from heddle.planning.offer import Offer, Offers
-from heddle.planning.prompt import examples_in_prompt
+from heddle.planning.prompt import prefix_of
 
 Demand: TypeAlias = Literal["parameters", "instruct", "bits", "examples"]
 """What a model must have; each can be waived by this name in `planner.admit`."""
@@ -48,14 +49,20 @@ REFUSAL: Final = "refusal"
 """The tags of the two sorts of cases; the macro's name is the other tag."""
 
 
-def admission_cases(offers: Offers) -> tuple[Case, ...]:
+def admission_cases(offers: Offers, budget: float = inf) -> tuple[Case, ...]:
     """The test that some macros make: their examples that the prompt does not show, then a refusal for each macro.
 
     With one macro alone there is no refusal to test: without it there is nothing left to choose from.
+
+    Args:
+        offers: the macros.
+        budget: tokens that a prompt may have. If the macros do not fit, a prompt shows some of them, and may show the first example
+            of any.
     """
     macros = [macro for macro in offers.newest() if macro.examples]
-    shown = {(name, goal) for goal, name, _ in examples_in_prompt(offers)}
-    hidden = [[(macro, goal, arguments) for goal, arguments in macro.examples if (macro.name, goal) not in shown] for macro in macros]
+    prefix = prefix_of(offers)
+    shown = {*prefix.examples, *(macro.examples[0][0] for macro in macros if prefix.tokens > budget)}
+    hidden = [[(macro, goal, arguments) for goal, arguments in macro.examples if goal not in shown] for macro in macros]
     examples = [_example(macro, goal, arguments) for macro, goal, arguments in _in_turn(hidden)]
     refusals = [_refusal(macro, offers) for macro in _evenly(macros, MOST_REFUSALS)] if len(offers.macros) > 1 else []
     return (*examples[:MOST_EXAMPLES], *refusals)
