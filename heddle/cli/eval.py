@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 from pydantic_core import to_jsonable_python
@@ -15,19 +15,20 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from heddle.cli.eval_tables import print_report, print_verdict
 from heddle.cli.options import MacrosOrCatalogue, Output, OutputFormat, Server, macro_sources, server_url
-from heddle.cli.output import Exit, aside, fail, print_json, run
+from heddle.cli.output import Exit, aside, fail, failed, print_json, run
 from heddle.cli.planners import read_offers
+from heddle.cli.pulling import Pull, ensure_model
 from heddle.control.admission import kept_results
 from heddle.errors import DefinitionError, HeddleError, ModelUnavailable, NoServer
 from heddle.evaluation.admission import Verdict
-from heddle.evaluation.admitting import admit
+from heddle.evaluation.admitting import admit, facts_of
 from heddle.evaluation.bfcl import is_public, public_cases
 from heddle.evaluation.cases import Case, cases_of, misfits, read_text
 from heddle.evaluation.report import report
 from heddle.evaluation.running import attempts
 from heddle.evaluation.scoring import Finding
 from heddle.llm.model import Facts, Model
-from heddle.llm.ollama import ollama_model
+from heddle.llm.providers import OLLAMA, model_of
 from heddle.macros.versioned import Versioned
 from heddle.planning.offer import Offers
 from heddle.planning.plan import PHRASES
@@ -47,28 +48,45 @@ def evaluate(
     admission: Annotated[
         bool, typer.Option("--admit", help="Test whether the model may plan goals with these macros, and keep the result.")
     ] = False,
+    pull: Pull = False,
     server: Server = None,
     output: Output = OutputFormat.TEXT,
 ) -> None:
     """Score the planner: plan cases, and compare with what they expect; publishes nothing."""
-    settings = _settings(model, provider)
-    if admission:
-        if file is not None or limit is not None or model == PHRASES:
-            raise typer.BadParameter("--admit tests a model on the macros' own examples: without CASES, --limit and --model phrases")
-        verdict, kept = run(_admit(settings, macro_sources(macros), server), output)
-        _show_verdict(verdict, settings.planner.model, output, kept=kept)
-        return
-    if server is not None:
+    phrases = model == PHRASES
+    if admission and (file is not None or limit is not None or phrases):
+        raise typer.BadParameter("--admit tests a model on the macros' own examples: without CASES, --limit and --model phrases")
+    if server is not None and not admission:
         raise typer.BadParameter("--server goes with --admit: cases are planned without one")
-    work = _Work()
     try:
-        run(_evaluate(work, file, macro_sources(macros), settings, limit, phrases=model == PHRASES), output)
-    except typer.Exit as ended:  # Ctrl-C, or a mistake that is told already
-        if not work.done or ended.exit_code != _INTERRUPTED:
+        settings = _settings(None if phrases else model, provider)
+    except HeddleError as error:
+        raise failed(error, output) from None
+    sources = macro_sources(macros)
+    if admission:
+        _show_verdict(run(_admit(settings, sources, server, pull=pull), output), output)
+    else:
+        _show_figures(_Work(), file, sources, settings, limit, output, phrases=phrases, pull=pull)
+
+
+def _show_figures(
+    work: _Work,
+    file: Path | None,
+    sources: list[str],
+    settings: Settings,
+    limit: int | None,
+    output: OutputFormat,
+    *,
+    phrases: bool,
+    pull: bool,
+) -> None:
+    code: int = Exit.DONE
+    try:
+        run(_evaluate(work, file, sources, settings, limit, phrases=phrases, pull=pull), output)
+    except typer.Exit as ended:
+        if not work.done:  # a mistake, which is told already, or Ctrl-C before there is anything to show
             raise
         work.stopped, code = "interrupted", ended.exit_code
-    else:
-        code = Exit.INCOMPLETE if work.stopped else Exit.DONE
     threshold = settings.fallback.threshold
     if output is OutputFormat.JSON:
         print_json(report(work.done, work.planned_by, work.facts, threshold) | {"of": work.of, "stopped": work.stopped})
@@ -76,11 +94,7 @@ def evaluate(
         print_report(work.done, work.planned_by, work.facts, threshold)
     if work.stopped:
         aside().print(f"[bold red]stopped[/] after {len(work.done)} of {work.of} cases: {escape(work.stopped)}")
-    if code:
-        raise typer.Exit(code)
-
-
-_INTERRUPTED = 130
+        raise typer.Exit(code or Exit.INCOMPLETE)
 
 
 @dataclass(slots=True)
@@ -95,24 +109,31 @@ class _Work:
 
 
 def _settings(model: str | None, provider: str | None) -> Settings:
+    """The settings in force, with another model or provider for the planner."""
     settings = load_settings()
-    named = {"model": model} if model and model != PHRASES else {}
-    return settings.model_copy(update={"planner": settings.planner.model_copy(update=named | ({"provider": provider} if provider else {}))})
+    planner = settings.planner.model_copy(update={"provider": provider or settings.planner.provider})
+    providers = dict(settings.providers)
+    if model and planner.provider == OLLAMA:
+        planner = planner.model_copy(update={"model": model})
+    elif model and planner.provider in providers:
+        providers[planner.provider] = providers[planner.provider].model_copy(update={"model": model})
+    return settings.model_copy(update={"planner": planner, "providers": providers})
 
 
-async def _evaluate(work: _Work, file: Path | None, sources: list[str], settings: Settings, limit: int | None, *, phrases: bool) -> None:
+async def _evaluate(
+    work: _Work, file: Path | None, sources: list[str], settings: Settings, limit: int | None, *, phrases: bool, pull: bool
+) -> None:
     cases, offers = _read(file, sources)
     cases = cases[:limit]
     work.of = len(cases)
-    async with AsyncExitStack() as stack:
-        model = None if phrases else await stack.enter_async_context(_opened(settings))
+    if phrases:
+        await _plan_all(work, cases, offers, None, settings)
+        return
+    await ensure_model(settings, pull=pull)
+    async with model_of(settings, settings.planner.provider) as model:
         try:
-            if model is not None:
-                work.planned_by, work.facts = model.name, await model.facts()
-            with _progress("planning", len(cases)) as progress:
-                async for finding in attempts(cases, offers, model, settings):
-                    work.done.append(finding)
-                    progress(len(work.done), len(cases))
+            work.planned_by, work.facts = model.name, await facts_of(model)
+            await _plan_all(work, cases, offers, model, settings)
         except ModelUnavailable as error:
             told = f"{error}; to get the model: {error.remedy}"
             if not work.done:
@@ -120,10 +141,11 @@ async def _evaluate(work: _Work, file: Path | None, sources: list[str], settings
             work.stopped = told
 
 
-@asynccontextmanager
-async def _opened(settings: Settings) -> AsyncIterator[Model]:
-    async with ollama_model(settings) as model:
-        yield model
+async def _plan_all(work: _Work, cases: Sequence[Case], offers: Offers, model: Model | None, settings: Settings) -> None:
+    with _progress("planning", len(cases)) as progress:
+        async for finding in attempts(cases, offers, model, settings):
+            work.done.append(finding)
+            progress(len(work.done), len(cases))
 
 
 def _read(file: Path | None, sources: list[str]) -> tuple[tuple[Case, ...], Offers]:
@@ -166,31 +188,39 @@ def _progress(what: str, total: int) -> Iterator[Any]:
 # --- admission
 
 
-async def _admit(settings: Settings, sources: list[str], server: str | None) -> tuple[Verdict, bool]:
-    """The verdict, and whether its test's result is kept."""
+class _Admission(NamedTuple):
+    """A model's name, what was found of it, and whether that is kept for the orchestrators."""
+
+    model: str
+    verdict: Verdict
+    kept: bool
+
+
+async def _admit(settings: Settings, sources: list[str], server: str | None, *, pull: bool) -> _Admission:
     offers = read_offers(sources)
+    try:
+        url = server_url(server)
+    except NoServer:
+        url = None
+    await ensure_model(settings, pull=pull)
     async with AsyncExitStack() as stack:
-        try:
-            kept = await stack.enter_async_context(kept_results(server_url(server), settings))
-        except NoServer:
-            if server is not None:
-                raise
-            kept = None
-        model = await stack.enter_async_context(_opened(settings))
+        kept = None if url is None else await stack.enter_async_context(kept_results(url, settings))
+        model = await stack.enter_async_context(model_of(settings, settings.planner.provider))
         try:
             with _progress("admitting", 0) as progress:
                 verdict = await admit(model, offers, settings, kept, progress, anew=True)
         except ModelUnavailable as error:
             raise HeddleError(f"{error}; to get the model: {error.remedy}") from None
-        return verdict, kept is not None and verdict.results is not None and verdict.facts.digest is not None
+        return _Admission(model.name, verdict, kept is not None and verdict.results is not None and verdict.facts.digest is not None)
 
 
-def _show_verdict(verdict: Verdict, model: str, output: OutputFormat, *, kept: bool) -> None:
+def _show_verdict(found: _Admission, output: OutputFormat) -> None:
+    verdict = found.verdict
     if output is OutputFormat.JSON:
-        print_json({"model": model, **to_jsonable_python(verdict), "kept": kept})
+        print_json({"model": found.model, **to_jsonable_python(verdict), "kept": found.kept})
     else:
-        print_verdict(verdict, model)
-        if verdict.results is not None and not kept:
+        print_verdict(verdict, found.model)
+        if verdict.results is not None and not found.kept:
             aside().print("[dim]the result was not kept: no NATS server is named, or the model server tells no digest of the model[/]")
     if not verdict.admitted:
         raise fail("; ".join(verdict.problems), Exit.INCOMPLETE)

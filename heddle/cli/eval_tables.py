@@ -40,6 +40,8 @@ def print_report(findings: Sequence[Finding], planned_by: str, facts: Facts | No
         f"{counted(whole.unreadable.count, 'answer')} could not be read"
     )
     out.print(f"the checks refused {_refused('right plan', whole.right_refused)}; {_refused('wrong plan', whole.wrong_refused)}")
+    if whole.shown.of:
+        out.print(f"the macros do not all fit the model's context: {_share(whole.shown)} expected tasks had theirs in the prompt")
     if whole.seconds is not None:
         out.print(f"a goal took {_spread(whole.seconds, 's')}")
     if whole.prompt_tokens is not None and whole.answer_tokens is not None:

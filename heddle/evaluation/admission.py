@@ -9,8 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
-from math import inf
+from itertools import islice, zip_longest
 from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 from pydantic import BaseModel
@@ -23,7 +22,9 @@ from heddle.macros.macro import Macro
 from heddle.macros.marks import given_fields
 from heddle.macros.schema import Schema, target
 from heddle.macros.versioned import Versioned
+from heddle.planning.goal import Asked
 from heddle.planning.offer import Offer, Offers
+from heddle.planning.preselection import Index, index_of, selected
 from heddle.planning.prompt import prefix_of
 
 Demand: TypeAlias = Literal["parameters", "instruct", "bits", "examples"]
@@ -43,35 +44,40 @@ MOST_EXAMPLES: Final = 40
 MOST_REFUSALS: Final = 20
 """Cases that a test has at most, so that it ends in minutes; every macro has its turn before one has a second."""
 _FAILURES_TOLD: Final = 10
+_ENDLESS: Final = 1 << 62
 
 EXAMPLE: Final = "example"
 REFUSAL: Final = "refusal"
 """The tags of the two sorts of cases; the macro's name is the other tag."""
 
 
-def admission_cases(offers: Offers, budget: float = inf) -> tuple[Case, ...]:
+def admission_cases(offers: Offers, budget: int = _ENDLESS) -> tuple[Case, ...]:
     """The test that some macros make: their examples that the prompt does not show, then a refusal for each macro.
 
     With one macro alone there is no refusal to test: without it there is nothing left to choose from.
 
     Args:
         offers: the macros.
-        budget: tokens that a prompt may have. If the macros do not fit, a prompt shows some of them, and may show the first example
-            of any.
+        budget: tokens that a prompt may have; where not all macros fit, each goal's prompt shows other examples.
     """
+    index = index_of(offers, prefix_of(offers))
     macros = [macro for macro in offers.newest() if macro.examples]
-    prefix = prefix_of(offers)
-    shown = {*prefix.examples, *(macro.examples[0][0] for macro in macros if prefix.tokens > budget)}
-    hidden = [[(macro, goal, arguments) for goal, arguments in macro.examples if goal not in shown] for macro in macros]
-    examples = [_example(macro, goal, arguments) for macro, goal, arguments in _in_turn(hidden)]
+    examples = _in_turn([[case for case in _examples(macro) if not _is_shown(case, index, budget)] for macro in macros])
     refusals = [_refusal(macro, offers) for macro in _evenly(macros, MOST_REFUSALS)] if len(offers.macros) > 1 else []
-    return (*examples[:MOST_EXAMPLES], *refusals)
+    return (*islice(examples, MOST_EXAMPLES), *refusals)
 
 
-def _example(macro: Offer, goal: str, arguments: Mapping[str, Any]) -> Case:
-    stated = {name: (value,) for name, value in arguments.items() if name not in given_fields(macro.schema)}
-    context = _context(macro, arguments)
-    return Case(f"an example of {macro.name}", goal, (ExpectedCall(macro.name, stated),), context, tags=(EXAMPLE, macro.name))
+def _is_shown(case: Case, index: Index, budget: int) -> bool:
+    """Whether the prompt for a goal has it among the worked examples."""
+    selection = selected(index, Asked(case.goal, case.context, case.at), budget)
+    return case.goal in index.prefix.only(selection.names).examples
+
+
+def _examples(macro: Offer) -> Iterator[Case]:
+    for goal, arguments in macro.examples:
+        stated = {name: (value,) for name, value in arguments.items() if name not in given_fields(macro.schema)}
+        expected = (ExpectedCall(macro.name, stated),)
+        yield Case(f"an example of {macro.name}", goal, expected, _context(macro, arguments), tags=(EXAMPLE, macro.name))
 
 
 def _refusal(macro: Offer, offers: Offers) -> Case:

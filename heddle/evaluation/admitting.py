@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from heddle import subjects
 from heddle.errors import ModelError, ModelUnavailable
 from heddle.evaluation.admission import Results, Verdict, admission_cases, registry_digest, results, verdict
-from heddle.evaluation.running import attempts
+from heddle.evaluation.running import attempts, prompt_budget
 from heddle.llm.model import Facts, Model
 from heddle.planner import make_planner
 from heddle.planning.offer import Offers
@@ -58,7 +58,7 @@ async def admit(
         ModelUnavailable: the model server cannot be reached or lacks the model; nothing is kept of a test that was under way.
         DefinitionError: a phrase of a macro cannot be used.
     """
-    facts = await _facts(model)
+    facts = await facts_of(model)
     waived = settings.planner.admit
     at_once = verdict(facts, None, waived)
     if not at_once.admitted or "examples" in waived:
@@ -72,17 +72,22 @@ async def admit(
     return verdict(facts, tested, waived)
 
 
-async def _facts(model: Model) -> Facts:
+async def facts_of(model: Model) -> Facts:
+    """What the server tells of a model; nothing, if what it tells cannot be read.
+
+    Raises:
+        ModelUnavailable: the model server cannot be reached or lacks the model.
+    """
     try:
         return await model.facts()
     except ModelUnavailable:
         raise
     except ModelError:
-        return Facts()  # what cannot be read is not known
+        return Facts()
 
 
 async def _test(model: Model, offers: Offers, settings: Settings, progress: Callable[[int, int], object]) -> Results:
-    cases = admission_cases(offers)
+    cases = admission_cases(offers, prompt_budget(settings))
     progress(0, len(cases))
     findings = []
     async for finding in attempts(cases, offers, model, settings):

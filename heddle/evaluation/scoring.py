@@ -7,7 +7,7 @@ second what harm it can do and what it costs in goals that are refused.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 from typing import Literal, NamedTuple
@@ -17,7 +17,7 @@ from heddle.evaluation.cases import Case
 from heddle.evaluation.matching import calls_found, macros_found
 from heddle.planner import UNSURE
 from heddle.planning.offer import Offers
-from heddle.planning.plan import Plan
+from heddle.planning.plan import NOVEL_PREFIX, Plan
 
 ALL = "all"
 """The group that every case is in, whatever its tags."""
@@ -25,11 +25,19 @@ ALL = "all"
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A case, planned; `seconds` is how long that took."""
+    """A case, planned.
+
+    Attributes:
+        case: which.
+        plan: what came of it.
+        seconds: how long that took.
+        shown: the macros that the prompt showed, if not all of them fitted.
+    """
 
     case: Case
     plan: Plan
     seconds: float
+    shown: frozenset[str] | None = None
 
 
 Answered = Literal["calls", "unsupported", "nothing"]
@@ -163,6 +171,7 @@ class Score:
         unreadable: its answer is no plan at all.
         tasks: of goals with several tasks, tasks of the right macro.
         whole_tasks: of these, those with right arguments.
+        shown: of expected calls whose goal's prompt could not show all macros, those whose macro it showed.
         sent_right: in scope, exactly what is expected would be sent.
         sent_nothing: out of scope, nothing would be sent.
         sent_wrong: something else would be sent.
@@ -179,6 +188,7 @@ class Score:
     unreadable: Share
     tasks: Share
     whole_tasks: Share
+    shown: Share
     sent_right: Share
     sent_nothing: Share
     sent_wrong: Share
@@ -194,6 +204,7 @@ def score(findings: Sequence[Finding]) -> Score:
     inside = [one for one in findings if one.in_scope]
     outside = [one for one in findings if not one.in_scope]
     multi = [one for one in inside if len(one.attempt.case.expected) > 1]
+    chosen = [in_prompt for one in inside for in_prompt in _shown(one.attempt)]
     wanted = sum(len(one.attempt.case.expected) for one in multi)
     refused = [one for one in findings if one.answered == "calls" and one.cause is not None]
     used = [usage for one in findings for usage in one.attempt.plan.usage]
@@ -206,6 +217,7 @@ def score(findings: Sequence[Finding]) -> Score:
         unreadable=share(findings, lambda one: one.answered == "nothing"),
         tasks=Share(sum(one.macros_found for one in multi), wanted),
         whole_tasks=Share(sum(one.calls_found for one in multi), wanted),
+        shown=Share(sum(chosen), len(chosen)),
         sent_right=share(inside, lambda one: one.sent == "right"),
         sent_nothing=share(outside, lambda one: one.sent == "nothing"),
         sent_wrong=share(findings, lambda one: one.sent == "wrong"),
@@ -215,6 +227,13 @@ def score(findings: Sequence[Finding]) -> Score:
         prompt_tokens=spread(one.prompt_tokens for one in used if one.prompt_tokens is not None),
         answer_tokens=spread(one.answer_tokens for one in used if one.answer_tokens is not None),
     )
+
+
+def _shown(attempt: Attempt) -> Iterator[bool]:
+    """For each expected call of a macro, whether the prompt showed it, if it could not show all."""
+    if attempt.shown is not None:
+        macros = [call.macro for call in attempt.case.expected if not call.macro.startswith(NOVEL_PREFIX)]
+        yield from (macro in attempt.shown for macro in macros)
 
 
 def by_tag(findings: Sequence[Finding]) -> dict[str, Score]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -34,7 +35,7 @@ class Oracle(ScriptedModel):
         return Answer(json.dumps({"tasks": tasks or [{"macro": "unsupported"}]}))
 
 
-def _stated(arguments: dict, optional: frozenset[str]) -> dict:  # type: ignore[type-arg]
+def _stated(arguments: Mapping[str, tuple[Any, ...]], optional: frozenset[str]) -> dict[str, Any]:
     return {name: values[0] for name, values in arguments.items() if name not in optional}
 
 
