@@ -43,7 +43,9 @@ def test_every_number_below_a_million_is_read_as_it_is_spelled(number: int) -> N
 
 
 def spelled(number: int) -> list[str]:
-    small = "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen"
+    small = (
+        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen"
+    )
     tens = "twenty thirty forty fifty sixty seventy eighty ninety"
     thousands, rest = divmod(number, 1000)
     if thousands:

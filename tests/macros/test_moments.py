@@ -85,7 +85,8 @@ def test_a_time_that_counts_from_now_is_refused_where_there_is_no_now_with_the_r
 
 
 @pytest.mark.parametrize(
-    ("day", "found"), [("2024-03-31", "2024-02-29"), ("2026-03-31", "2026-02-28"), ("2026-05-31", "2026-04-30"), ("2026-01-31", "2025-12-31")]
+    ("day", "found"),
+    [("2024-03-31", "2024-02-29"), ("2026-03-31", "2026-02-28"), ("2026-05-31", "2026-04-30"), ("2026-01-31", "2025-12-31")],
 )
 def test_of_a_day_that_the_month_lacks_its_last_is_taken(day: str, found: str) -> None:
     now = datetime.fromisoformat(f"{day}T12:00:00Z").timestamp()
