@@ -24,6 +24,7 @@ from heddle.macros.schema import Schema, target
 from heddle.macros.versioned import Versioned
 from heddle.planning.goal import Asked
 from heddle.planning.offer import Offer, Offers
+from heddle.planning.plan import NOVEL_PREFIX
 from heddle.planning.preselection import Index, index_of, selected
 from heddle.planning.prompt import prefix_of
 
@@ -127,8 +128,8 @@ class Results(BaseModel, frozen=True):
 
     Attributes:
         examples: of which exactly the right calls would be sent.
-        nothing_sent: refusals of which nothing would be sent, after every check.
-        refused: refusals that the model itself answered with `unsupported`.
+        nothing_sent: refusals of which no macro would run, after every check.
+        refused: refusals that the model itself answered with `unsupported`, or with a category of novel goals.
         untested: macros of which the test had no example.
         failures: the first of the cases that went wrong, in words.
     """
@@ -145,14 +146,20 @@ def results(findings: Sequence[Finding], offers: Offers) -> Results:
     examples = [one for one in findings if one.in_scope]
     refusals = [one for one in findings if not one.in_scope]
     tested = {call.macro for one in examples for call in one.attempt.case.expected}
-    wrong = [_told(one) for one in findings if not one.good]
+    wrong = [_told(one) for one in findings if not (one.good or _is_novel(one))]
     return Results(
         examples=share(examples, lambda one: one.good),
-        nothing_sent=share(refusals, lambda one: one.good),
-        refused=share(refusals, lambda one: one.answered == "unsupported"),
+        nothing_sent=share(refusals, lambda one: one.good or _is_novel(one)),
+        refused=share(refusals, lambda one: one.answered == "unsupported" or _is_novel(one)),
         untested=tuple(sorted(offers.macros.keys() - tested)),
         failures=tuple(wrong[:_FAILURES_TOLD]),
     )
+
+
+def _is_novel(finding: Finding) -> bool:
+    """Whether a goal that no macro can do became a category of novel goals: no macro runs for it."""
+    stated = finding.attempt.plan.stated
+    return not finding.in_scope and bool(stated) and all(call.macro.startswith(NOVEL_PREFIX) for call in stated)
 
 
 def _told(finding: Finding) -> str:

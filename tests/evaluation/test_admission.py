@@ -135,6 +135,14 @@ def test_results_count_examples_sent_right_and_goals_without_their_macro_of_whic
     )
 
 
+def test_a_goal_without_its_macro_that_becomes_a_novel_one_counts_as_refused() -> None:
+    offers = registry_of(made("aa"), made("bb"))
+    refusal = next(case for case in admission_cases(offers) if "refusal" in case.tags)
+    plan = Plan("m", 1, stated=(call := (PlannedCall("novel:research", {}),)), calls=call)
+    told = results([finding_of(Attempt(refusal, plan, 1.0), offers)], offers)
+    assert (told.nothing_sent, told.refused, told.failures) == (Share(1, 1), Share(1, 1), ())
+
+
 # --- the verdict
 
 
