@@ -106,7 +106,7 @@ def test_a_file_without_a_case_is_refused() -> None:
 
 
 @given(st.lists(st.text(max_size=80) | st.sampled_from(["a.b", "a_b", "A.b", "incoming", "é", "x" * 100, "x" * 101]), max_size=8))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_every_function_has_a_name_of_its_own_that_a_macro_can_have(names: list[str]) -> None:
     found = macro_names(names)
     assert set(found) == set(names)

@@ -77,10 +77,10 @@ CONFIDENCES = st.lists(st.integers(0, 20).map(lambda number: number / 20), min_s
 
 
 @given(CONFIDENCES, CONFIDENCES)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_no_threshold_that_keeps_as_many_holds_back_more(right: list[float], wrong: list[float]) -> None:
     plans = sure(right, wrong)
-    keeping = [one for step in range(202) if ((one := gate(step / 200, plans)).kept.rate or 0) >= KEPT]
+    keeping = [one for step in range(21) if ((one := gate(step / 20, plans)).kept.rate or 0) >= KEPT]
     best = max(one.held.count for one in keeping)
     found = suggested(plans)
     assert (found.held.count if found else 0) == best
@@ -88,7 +88,7 @@ def test_no_threshold_that_keeps_as_many_holds_back_more(right: list[float], wro
 
 
 @given(CONFIDENCES, CONFIDENCES)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_every_plan_is_in_one_bin(right: list[float], wrong: list[float]) -> None:
     found = bins(sure(right, wrong))
     assert sum(one.plans.of for one in found) == len(right) + len(wrong)
@@ -96,7 +96,7 @@ def test_every_plan_is_in_one_bin(right: list[float], wrong: list[float]) -> Non
 
 
 @given(CONFIDENCES, CONFIDENCES, st.floats(0, 1), st.floats(0, 1))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_a_higher_threshold_keeps_no_more_and_holds_back_no_less(right: list[float], wrong: list[float], one: float, other: float) -> None:
     low, high = (gate(threshold, sure(right, wrong)) for threshold in sorted((one, other)))
     assert high.kept.count <= low.kept.count

@@ -157,7 +157,7 @@ CHOICES = st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=3).map(tuple
 
 
 @given(COUNTS, CHOICES)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_as_many_calls_are_found_as_any_assignment_finds(counts: list[int], choices: list[tuple[int, ...]]) -> None:
     calls = [PlannedCall("order", {"count": count}) for count in counts]
     wanted = case(*(ExpectedCall("order", {"count": values}) for values in choices))

@@ -151,7 +151,7 @@ def shares(one: Score) -> dict[str, Share]:
 
 
 @given(FINDINGS)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_every_share_is_of_what_there_is(findings: list[Finding]) -> None:
     told = score(findings)
     assert all(0 <= one.count <= one.of for one in shares(told).values())
@@ -161,7 +161,7 @@ def test_every_share_is_of_what_there_is(findings: list[Finding]) -> None:
 
 
 @given(FINDINGS)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_every_case_ends_in_one_way(findings: list[Finding]) -> None:
     told = score(findings)
     nothing = sum(one.sent == "nothing" for one in findings)
@@ -172,7 +172,7 @@ def test_every_case_ends_in_one_way(findings: list[Finding]) -> None:
 
 
 @given(FINDINGS, FINDINGS)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_the_figures_of_two_groups_add_up(some: list[Finding], others: list[Finding]) -> None:
     one, two, both = (shares(score(group)) for group in (some, others, [*some, *others]))
     assert both == {name: Share(one[name].count + two[name].count, one[name].of + two[name].of) for name in both}
@@ -185,7 +185,7 @@ def test_the_group_of_all_is_the_score_of_all(findings: list[Finding]) -> None:
 
 
 @given(st.lists(st.floats(0, 1e6), min_size=1, max_size=30))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_a_spread_is_made_of_values_that_are_there_and_half_and_nine_tenths_are_not_above(values: Sequence[float]) -> None:
     found = spread(values)
     assert found is not None
