@@ -82,7 +82,8 @@ def _print_confidence(findings: Sequence[Finding], threshold: float) -> None:
     out = console()
     plans = sureness(findings)
     if not plans:
-        out.print("the model server gives no log-probabilities: nobody knows how sure the model was, and no threshold applies")
+        if any(one.answered == "calls" for one in findings):
+            out.print("the model server gives no log-probabilities: nobody knows how sure the model was, and no threshold applies")
         return
     out.print(f"confidence: {_gate(gate(threshold, plans))}, the threshold in force")
     better = suggested(plans)

@@ -136,7 +136,10 @@ async def test_figures_are_a_table_with_the_cases_that_went_wrong(heddle_eval: E
     assert "the planner itself refused 2 of 2 goals that macros can do" in done.out
     assert "case 1  say hello" in done.out
     assert "case 3" not in done.out
-    assert "no log-probabilities" in done.out
+
+
+async def test_a_server_without_log_probabilities_is_told(heddle_eval: Evaluates, ollama: OllamaServer) -> None:
+    assert "gives no log-probabilities" in (await heddle_eval(server=ollama)).out
 
 
 async def test_phrases_are_scored_without_any_model(heddle_eval: Evaluates) -> None:
