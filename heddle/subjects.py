@@ -33,6 +33,8 @@ TIERS_KEY: Final = "tiers"
 """Where HEDDLE_META holds the names of the declared tiers, separated by blanks."""
 FALLBACK_KEY: Final = "fallback"
 """Where HEDDLE_META says whether the rules have a worker type that tasks can fall back on: its name, or nothing."""
+ADMISSIONS: Final = "admission"
+"""What a key of HEDDLE_META begins with where the result of a model's test is kept."""
 NOVEL: Final = "novel"
 """The worker type that tasks fall back on."""
 FRONTIER: Final = "frontier"
@@ -72,6 +74,16 @@ def due(tier: str, priority: str) -> str:
 def due_of(place: str) -> str:
     """Where the task in a place `heddle.defer.<tier>.<priority>.<message>` comes up."""
     return ".".join(["heddle", "due", *place.split(".")[2:4]])
+
+
+def admission(model: str, test: str) -> str:
+    """Where HEDDLE_META keeps the result of a model's test.
+
+    Args:
+        model: the model's digest; any text.
+        test: what the test depends on, as one word.
+    """
+    return f"{ADMISSIONS}.{hashlib.sha256(model.encode()).hexdigest()[:16]}.{test}"
 
 
 def lease(tier: str, rate: float, burst: int, window: int) -> str:

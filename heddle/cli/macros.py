@@ -16,7 +16,7 @@ from heddle.errors import HeddleError
 from heddle.macros.failures import Retry
 from heddle.macros.loading import AnyMacro, Registry, load
 from heddle.macros.marks import given_fields
-from heddle.planning.prompt import signature
+from heddle.planning.signature import signature
 
 app = typer.Typer(no_args_is_help=True, help="See, check, compile and compare macros.")
 app.command()(check)

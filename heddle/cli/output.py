@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from heddle.cli.options import OutputFormat
-from heddle.errors import DefinitionError, HeddleError, NoServer, RulesError, SettingsError
+from heddle.errors import DefinitionError, HeddleError, ModelUnavailable, NoServer, RulesError, SettingsError
 from heddle.units import parse_duration
 
 T = TypeVar("T")
@@ -99,7 +99,8 @@ def failed(error: HeddleError, output: OutputFormat = OutputFormat.TEXT) -> type
             code = Exit.USAGE
         case DefinitionError() | RulesError() | _:
             code = Exit.INCOMPLETE
-    return fail(str(error), code, output)
+    remedy = f"; to get the model: {error.remedy}" if isinstance(error, ModelUnavailable) else ""
+    return fail(f"{error}{remedy}", code, output)
 
 
 async def until_stopped(*, once: bool = True) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from heddle.errors import DefinitionError
-from heddle.llm.ollama import ollama_model
+from heddle.llm.providers import model_of
 from heddle.macros.catalogue import Catalogue, read_catalogue
 from heddle.macros.loading import load
 from heddle.planner import Planner, make_planner
@@ -45,11 +45,15 @@ def read_catalogue_file(path: Path) -> Catalogue:
 
 @asynccontextmanager
 async def planner_for(offers: Offers, settings: Settings) -> AsyncIterator[Planner]:
-    """A planner with the model server of the settings.
+    """A planner with the model that the settings choose, and the one that they fall back on.
 
     Raises:
         DefinitionError: a phrase of a macro cannot be used.
-        SettingsError: the settings forbid the model server.
+        SettingsError: the settings name no model server that there is, or forbid it.
     """
-    async with ollama_model(settings) as model:
-        yield make_planner(offers, model, settings)
+    async with AsyncExitStack() as stack:
+        model = await stack.enter_async_context(model_of(settings, settings.planner.provider))
+        second = None
+        if settings.fallback.enabled:
+            second = await stack.enter_async_context(model_of(settings, settings.fallback.provider or "", "fallback.provider"))
+        yield make_planner(offers, model, settings, second=second)

@@ -26,6 +26,7 @@ from heddle.cli.options import (
 )
 from heddle.cli.output import Exit, run, until_stopped
 from heddle.cli.planners import planner_for, read_offers
+from heddle.cli.pulling import Pull, ensure_model
 from heddle.cli.roles import ground
 from heddle.errors import SettingsError
 from heddle.macros.loading import load
@@ -75,6 +76,7 @@ def router(
 def orchestrator(
     server: Server = None,
     macros: MacrosOrCatalogue = None,
+    pull: Pull = False,
     metrics_port: MetricsPort = None,
     metrics_host: MetricsHost = "127.0.0.1",
     log_level: LogLevel = Level.INFO,
@@ -85,6 +87,7 @@ def orchestrator(
         settings = load_settings()
         offers = read_offers(macro_sources(macros))
         url = server_url(server)
+        await ensure_model(settings, pull=pull)
         async with (
             planner_for(offers, settings) as planner,
             ground(url, "orchestrator", settings, log_level=log_level, metrics_port=metrics_port, metrics_host=metrics_host) as on,

@@ -15,6 +15,7 @@ from watchfiles import awatch
 from heddle import events
 from heddle.cli.options import Level, LogLevel, Macros, RulesFile, macro_sources, rules_path
 from heddle.cli.output import Exit, aside, console, fail, run, until_stopped
+from heddle.cli.pulling import Pull, ensure_model
 from heddle.cli.roles import missing_rules
 from heddle.cli.system import System, already_up, system, write_server_file
 from heddle.errors import HeddleError, ServerError
@@ -32,6 +33,7 @@ def up(
     port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Where the embedded server listens, on 127.0.0.1.")] = 4222,
     rules: RulesFile = None,
     macros: Macros = None,
+    pull: Pull = False,
     log_level: LogLevel = Level.INFO,
 ) -> None:
     """Run everything here: server, router, orchestrator, worker. Rules and macros are read again on save."""
@@ -45,6 +47,7 @@ def up(
 
     async def work() -> None:
         settings = load_settings()
+        await ensure_model(settings, pull=pull)
         async with system(settings, rules=path, macros=sources, store=STORE, port=port, log_level=log_level) as running:
             file = write_server_file(running.server, Path.cwd())
             watcher = asyncio.create_task(_watch(running, path, sources))

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from heddle.planning.confidence import Token
 from heddle.planning.prompt import Prompt
+
+SEED: Final = 7
+TOP_LOGPROBS: Final = 20
+"""Likeliest tokens asked for at each place; the most that Ollama, vLLM and OpenAI give."""
 
 
 @dataclass(frozen=True, slots=True)
