@@ -3,7 +3,7 @@
 from heddle.errors import HeddleError
 from heddle.macros.failures import breaker, fallback, reject, retry
 from heddle.macros.macro import Calls, Run, macro
-from heddle.macros.schema import person_only
+from heddle.macros.marks import person_only
 from heddle.macros.tools import provides
 from heddle.macros.upgrades import upgrade
 from heddle.settings import Settings

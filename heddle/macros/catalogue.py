@@ -25,7 +25,8 @@ from heddle.errors import Code, DefinitionError, MacroFailure
 from heddle.macros.failures import described
 from heddle.macros.loading import AnyMacro, Registry
 from heddle.macros.macro import Effects, explain_fields
-from heddle.macros.schema import DEFINITIONS, Schema, planner_schema
+from heddle.macros.marks import planner_schema
+from heddle.macros.schema import DEFINITIONS, Schema
 from heddle.macros.validation import problems, validator_of
 from heddle.macros.versioned import Versioned
 from heddle.messages import is_name

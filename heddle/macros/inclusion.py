@@ -12,7 +12,7 @@ from itertools import zip_longest
 from math import inf
 from typing import Any, Final, Literal, NamedTuple
 
-from heddle.macros.schema import DEFINITIONS, Schema
+from heddle.macros.schema import Schema, target
 from heddle.macros.validation import problems, validator_of
 
 _REMARKS: Final = frozenset(
@@ -65,7 +65,7 @@ class _Proof:
 
     def missing(self, narrow: Any, wide: Any, path: str, assumed: _Pairs) -> Iterator[Difference]:
         """What stands in the way of including one part in another; `assumed` are the pairs that are being looked at already."""
-        one, other = _target(narrow, self.narrow), _target(wide, self.wide)
+        one, other = target(narrow, self.narrow), target(wide, self.wide)
         pair = (id(one), id(other))
         if isinstance(wide, dict) and "$ref" in wide and wide.keys() - _REMARKS - {"$ref"}:
             yield Difference(path, "$ref", "a reference with more beside it: it cannot be compared")
@@ -217,13 +217,6 @@ class _Proof:
     def _added_or_removed(self) -> str:
         """Of a field that the wide schema has alone."""
         return "added" if self.narrow_is_old else "removed"
-
-
-def _target(part: Any, root: Schema) -> Any:
-    """Where a reference leads, and that of a reference there; what stands beside a reference is a remark."""
-    while isinstance(part, dict) and "$ref" in part:
-        part = root["$defs"][part["$ref"].removeprefix(DEFINITIONS)]
-    return part
 
 
 def _values(schema: Schema) -> list[Any] | None:

@@ -26,14 +26,8 @@ from typing_extensions import TypedDict
 
 from heddle import macro
 from heddle.errors import DefinitionError
-from heddle.macros.schema import (
-    DIALECT,
-    compile_schema,
-    person_only,
-    person_only_fields,
-    planner_schema,
-    refuse_inner_person_only,
-)
+from heddle.macros.marks import check_marks, person_only, person_only_fields, planner_schema
+from heddle.macros.schema import DIALECT, compile_schema
 
 
 class Colour(enum.StrEnum):
@@ -223,13 +217,13 @@ def test_a_marked_field_is_named_by_everything_that_can_set_it(alias: Any, names
 )
 def test_a_mark_further_in_is_refused_with_the_field_s_name(annotation: Any, place: str) -> None:
     with pytest.raises(DefinitionError, match="marked person_only") as caught:
-        refuse_inner_person_only(compile_schema(with_field(annotation), "it"), "triage's input")
+        check_marks(compile_schema(with_field(annotation), "it"), "triage's input")
     assert str(caught.value).startswith(f"triage's input at {place} ")
 
 
 @pytest.mark.parametrize("annotation", [Annotated[bool, person_only], Annotated[Inner, person_only], Annotated[bool | None, person_only]])
 def test_a_mark_on_a_field_of_the_input_itself_is_accepted(annotation: Any) -> None:
-    refuse_inner_person_only(compile_schema(with_field(annotation), "it"), "it")
+    check_marks(compile_schema(with_field(annotation), "it"), "it")
 
 
 def test_hiding_fields_leaves_the_schema_itself_alone() -> None:
