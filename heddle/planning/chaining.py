@@ -9,8 +9,12 @@ from heddle.planning.words import unfolded
 
 _QUOTED: Final = re.compile(r"\"[^\"]*\"|(?<!\w)'[^']*'(?!\w)")
 _RESULT: Final = r"(?:results?|outputs?|outcomes?|findings?|answers?|conclusions?|response)"
-_MADE: Final = rf"(?:{_RESULT}|reports?|summary|summaries|lists?|notes|drafts?|analysis|profiles?|tables?|numbers|figures|statistics|labels)"
-_OF_BEFORE: Final = r"(?:its|their|that|those|these|the resulting|the (?:first|previous|former|earlier|last)(?: one| task| step| call)?'s|both|all the)"
+_MADE: Final = (
+    rf"(?:{_RESULT}|reports?|summary|summaries|lists?|notes|drafts?|analysis|profiles?|tables?|numbers|figures|statistics|labels)"
+)
+_OF_BEFORE: Final = (
+    r"(?:its|their|that|those|these|the resulting|the (?:first|previous|former|earlier|last)(?: one| task| step| call)?'s|both|all the)"
+)
 _GIVES: Final = r"(?:e-?mail|mail|send|forward|post|publish|pass|feed|pipe|attach|upload|save|store|write|insert|add|include|put|share)"
 _TAKES: Final = r"(?:us(?:e|es|ing)|compar(?:e|es|ing)|combin(?:e|es|ing)|merg(?:e|es|ing)|translat(?:e|es|ing)|summari[sz](?:e|es|ing)|based on|from|with|on)"
 _UP_TO: Final = r"(?: [\w@./'-]+){0,3}?"

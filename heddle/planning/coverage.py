@@ -15,6 +15,7 @@ from decimal import Decimal
 from functools import cached_property
 from typing import Any, Final
 
+from heddle.macros.marks import WORDS
 from heddle.macros.schema import parts_of
 from heddle.planning.offer import Offer
 from heddle.planning.words import (
@@ -50,8 +51,7 @@ _LETTERS: Final = re.compile(r"[^\W\d_]+")
 _SLOT: Final = re.compile(r"\{[^{}]*\}")
 _SHOUTED: Final = frozenset(
     "all also always and any asap at both but by do done each every first for from fyi if important in is it just last must never next no "
-    "not note now of ok on once one only or please really so that the them then this to too two urgent very warning with without you"
-    .split()
+    "not note now of ok on once one only or please really so that the them then this to too two urgent very warning with without you".split()
 )
 """Words that are put in capitals to be heard; any other word in capitals is a name."""
 
@@ -221,7 +221,7 @@ def _vocabulary(macro: Offer) -> Iterator[str]:
     for path, part in parts_of(macro.schema, ""):
         if isinstance(part, dict):
             names += [path, *(word for word in (*part.get("enum", ()), part.get("const")) if isinstance(word, str))]
-            names += [word for words in part.get("x-words", {}).values() for word in words]
+            names += [word for words in part.get(WORDS, {}).values() for word in words]
             prose += [str(part.get("title", "")), str(part.get("description", ""))]
     for text in names:
         for word in _WORD.findall(text.casefold()):

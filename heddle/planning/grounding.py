@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
 
+from heddle.macros.marks import FREE_TEXT, WORDS
+from heddle.macros.quantities import QUANTITY
 from heddle.macros.schema import DEFINITIONS, Schema
 from heddle.planning.goal import Asked
 from heddle.planning.plan import Ground, Value
@@ -22,9 +24,6 @@ from heddle.planning.words import Said, has_invisible, holds, loosely, normal, n
 LONGEST_CONTEXT: Final = 200
 """Characters of a context value that can ground a field; the planner's model is shown no longer ones."""
 
-_WORDS: Final = "x-words"
-_QUANTITY: Final = "x-quantity"
-_FREE_TEXT: Final = "x-free-text"
 _NOTHING: Final = object()
 _TYPES: Final[Mapping[type, frozenset[str]]] = {
     str: frozenset({"string"}),
@@ -141,9 +140,7 @@ class _Walk:
         else:
             yield part
 
-    def _scalar(
-        self, options: Sequence[Schema], stated: Any, sent: Any, path: str, name: str, default: Any, *, chosen: bool
-    ) -> Grounded:
+    def _scalar(self, options: Sequence[Schema], stated: Any, sent: Any, path: str, name: str, default: Any, *, chosen: bool) -> Grounded:
         choices = [option for option in options if "enum" in option or "const" in option]
         forced = not chosen and any("const" in option or len(option["enum"]) == 1 for option in choices)
         words = tuple(word for option in options for word in _words(option, stated, named=bool(choices)))
@@ -155,7 +152,7 @@ class _Walk:
                 ground = "context"
         if ground == "ungrounded" and (forced or (default is not _NOTHING and _same(sent, default))):
             ground = "default"
-        if ground == "ungrounded" and any(option.get(_FREE_TEXT) for option in options):
+        if ground == "ungrounded" and any(option.get(FREE_TEXT) for option in options):
             ground = "free text"
         choice = bool(choices) or isinstance(stated, bool)
         if isinstance(stated, bool):
@@ -169,13 +166,13 @@ class _Walk:
         match stated:
             case bool():
                 return _is_switched(said.loose, loosely(normal(name)), stated)
-            case str() if _QUANTITY in option:
+            case str() if QUANTITY in option:
                 return holds(said.tight, tightly(normal(stated)))
             case str() if "enum" not in option and "const" not in option:
                 text = normal(stated)
                 parts = _OWNER_NAME.fullmatch(text)
                 return holds(said.normal, text) or (parts is not None and all(map(self._stands_alone, parts.groups())))
-            case int() | float() if _QUANTITY not in option:
+            case int() | float() if QUANTITY not in option:
                 return number_of(stated) in said.numbers
         return False
 
@@ -206,7 +203,7 @@ def _may_be(option: Schema, value: Any) -> bool:
 def _words(option: Schema, value: Any, *, named: bool) -> Iterator[str]:
     """How a goal can state a value: by declared words, and an enum's text by itself, in the singular or plural."""
     key = value if isinstance(value, str) else json.dumps(value)
-    for declared in option.get(_WORDS, {}).get(key, ()):
+    for declared in option.get(WORDS, {}).get(key, ()):
         yield loosely(normal(declared))
     if named and isinstance(value, str):
         name = loosely(normal(value))

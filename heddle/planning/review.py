@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from heddle.errors import Code, MacroFailure
+from heddle.macros.marks import given_fields
 from heddle.macros.quantities import converted
 from heddle.macros.validation import problems as misfits
 from heddle.macros.validation import validator_of
@@ -110,7 +111,7 @@ def _look_at_arguments(macro: Offer, stated: dict[str, Any], heard: Heard) -> _G
             remedy = f"submit the task yourself: heddle task {macro.name} --payload JSON"
             return _Bad(Code.UNSAFE_PLAN, f"{macro.name}.{name}: only a person may set it; {remedy}")
     fields: Mapping[str, Any] = macro.schema.get("properties", {})
-    keys = {name: part["x-given"] for name, part in fields.items() if "x-given" in part}
+    keys = given_fields(macro.schema)
     for name in stated.keys() & keys.keys():
         return _Bad(
             Code.UNSAFE_PLAN,

@@ -32,7 +32,9 @@ NUMBER_RUN: Final = re.compile(rf"(?<!\w)(?:{_COUNTED})(?:(?:-| and | )(?:{_COUN
 _MOST_WORDS: Final = 10
 """Number words that are read as one number at most; nobody writes longer ones."""
 _SCALES: Final = {"dozen": 12, "hundred": 100, "thousand": 1_000, "million": 1_000_000, "billion": 1_000_000_000}
-_SCALED: Final = re.compile(rf"(?<!\w)(?:(?P<half>half )?an? )?(?:(?P<count>\d+(?:\.\d+)?) )?(?P<scale>{'|'.join(_SCALES)})(?!\w)", re.IGNORECASE)
+_SCALED: Final = re.compile(
+    rf"(?<!\w)(?:(?P<half>half )?an? )?(?:(?P<count>\d+(?:\.\d+)?) )?(?P<scale>{'|'.join(_SCALES)})(?!\w)", re.IGNORECASE
+)
 _COUNTING: Final = frozenset({*number_words.WORDS, *_SCALES, "couple", "minus", "negative"})
 _LETTERS: Final = re.compile("[a-z]+")
 _COUPLE: Final = re.compile(r"(?<!\w)a couple of(?!\w)")
