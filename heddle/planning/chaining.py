@@ -8,28 +8,31 @@ from typing import Final
 from heddle.planning.words import unfolded
 
 _QUOTED: Final = re.compile(r"\"[^\"]*\"|(?<!\w)'[^']*'(?!\w)")
+
 _RESULT: Final = r"(?:results?|outputs?|outcomes?|findings?|answers?|conclusions?|response)"
-_MADE: Final = (
-    rf"(?:{_RESULT}|reports?|summary|summaries|lists?|notes|drafts?|analysis|profiles?|tables?|numbers|figures|statistics|labels)"
+_REPORT: Final = r"(?:reports?|summary|summaries|notes|drafts?|analysis|profiles?)"
+_PRODUCT: Final = rf"(?:{_RESULT}|{_REPORT}|lists?|tables?|numbers|figures|statistics|labels)"
+_FIRST: Final = r"(?:first|second|previous|former|latter|earlier)"
+_ITS: Final = rf"(?:its|their|that|those|these|the resulting|the {_FIRST}(?: one| task| step| call)?'s|both|all the)"
+_GIVE: Final = r"(?:e-?mail|mail|send|forward|post|publish|pass|feed|pipe|attach|upload|save|store|write|insert|add|include|put|share)"
+_TAKE: Final = r"(?:us(?:e|ing)|compar(?:e|ing)|combin(?:e|ing)|merg(?:e|ing)|translat(?:e|ing)|summari[sz](?:e|ing)|based on|from|with|on)"
+_FEW_WORDS: Final = r"(?: [\w@./'-]+){0,3}?"
+_ENDED: Final = (
+    r"(?:is|are|has|have|was|were)(?: been)? (?:done|finished|completed?|over|ready|through)|finish(?:es|ed)|succeeds|completes|ends"
 )
-_OF_BEFORE: Final = (
-    r"(?:its|their|that|those|these|the resulting|the (?:first|previous|former|earlier|last)(?: one| task| step| call)?'s|both|all the)"
-)
-_GIVES: Final = r"(?:e-?mail|mail|send|forward|post|publish|pass|feed|pipe|attach|upload|save|store|write|insert|add|include|put|share)"
-_TAKES: Final = r"(?:us(?:e|es|ing)|compar(?:e|es|ing)|combin(?:e|es|ing)|merg(?:e|es|ing)|translat(?:e|es|ing)|summari[sz](?:e|es|ing)|based on|from|with|on)"
-_UP_TO: Final = r"(?: [\w@./'-]+){0,3}?"
 
 _CHAINS: Final = tuple(
-    re.compile(rf"(?<!\w)(?:{pattern})(?!\w)", re.IGNORECASE)
-    for pattern in (
-        rf"{_RESULT} (?:of|from) (?:the |that |this |each |both |step |task |call )*(?:first|second|previous|former|latter|earlier|step|task|call|that|it|this|these|those|both|each|one|1)",
-        rf"(?:{_GIVES}|{_TAKES}){_UP_TO} (?:{_OF_BEFORE} {_MADE}|the {_RESULT})",
-        rf"(?:{_OF_BEFORE}) {_RESULT}",
+    re.compile(rf"(?<!\w)(?:{chain})(?!\w)", re.IGNORECASE)
+    for chain in (
+        rf"{_RESULT} (?:of|from) (?:the |step |task |call )*(?:{_FIRST}|step|task|call|that|it|this|these|those|both|each|one|1)",
+        rf"(?:{_GIVE}|{_TAKE}){_FEW_WORDS} (?:{_ITS} {_PRODUCT}|the {_RESULT})",
+        rf"{_GIVE}(?: [\w@.-]+){{0,2}}? the {_REPORT}(?= (?:to|by|via|as)\b|[.,;!?]|$)",
+        rf"{_ITS} {_RESULT}",
         r"based on (?:that|this|it|those|them|what)",
         r"(?:pipe|feed) (?:it|that|them|those|the [\w-]+) (?:to|into)",
         r"with (?:what|whatever|everything|anything) (?:you|it) (?:finds?|gets?|found|got)",
-        r"(?:once|after|when|as soon as) (?:it|that|this|they|the first(?: \w+)?) (?:is|are|has|have|was|were|finish(?:es|ed)?|succeeds?|complet(?:es|ed)|ends?)(?: (?:done|finished|complete|completed|over|ready|through))?",
-        r"if (?:it|that|this|they|any|the first(?: \w+)?) (?:fails?|succeeds?|passes|finds?|contains?|shows?|is (?:ok|fine|good|green|clean|empty))",
+        rf"(?:once|after|when|as soon as) (?:it|that|this|they|the first(?: \w+)?) (?:{_ENDED})",
+        r"if (?:it|that|this|they|any|the first(?: \w+)?) (?:fails?|succeeds?|passes|finds?|contains?|shows?)",
         r"depending on (?:that|this|it|the|what)",
     )
 )

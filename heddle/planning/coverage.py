@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
@@ -39,19 +39,80 @@ _LIST_MARK: Final = re.compile(r"^[^\S\n]*\(?\d{1,3}[.)](?=\s)", re.MULTILINE)
 _BREAK: Final = re.compile(r"\s+|[\u2013\u2014]|\.{3,}|(?<=\w)\.\.(?=\w)|\(e?s\)")
 _PLAIN: Final = re.compile(r"[^\W\d_]+(?:['-][^\W\d_]+)*")
 _UNREAD: Final = frozenset({"Mn", "Mc", "Me", "Cf", "So", "Sk"})
-_ABBREVIATION: Final = re.compile(r"(?:[^\W\d_]\.)+[^\W\d_]?|and/or|w/o?|n/a", re.IGNORECASE)
+_ABBREVIATED: Final = re.compile(
+    r"(?:[^\W\d_]\.)+[^\W\d_]?|and/or|w/o?|n/a|[^\W\d_]{1,5}/(?:s|sec|min|h|hr|hour|day|week|month|year)(?:\^?2|²)?", re.IGNORECASE
+)
 _INNER_CAPITAL: Final = re.compile(r"[^\W\d_][^\W\d_]*[A-Z]")
 _SEPARATORS: Final = re.compile(r"[/#@:=,;?&|()\[\]{}<>\"]+")
 _SCHEME: Final = re.compile(r"[a-z][a-z0-9+.-]*://")
 _HOST: Final = re.compile(r"(?:[\w-]+\.)*([\w-]+)\.(?:com|dev|io|net|org)")
 _CLIMBS: Final = re.compile(r"(?:^|/)\.\.(?:/|$)")
+_AROUND_NUMBERS: Final = "$€£¥%~<>≤≥±+"
 _DATE: Final = re.compile(r"\d{4}-\d{1,2}(?:-\d{1,2})?")
 _WORD: Final = re.compile(r"[^\W\d_]\w*")
 _LETTERS: Final = re.compile(r"[^\W\d_]+")
 _SLOT: Final = re.compile(r"\{[^{}]*\}")
 _SHOUTED: Final = frozenset(
-    "all also always and any asap at both but by do done each every first for from fyi if important in is it just last must never next no "
-    "not note now of ok on once one only or please really so that the them then this to too two urgent very warning with without you".split()
+    [
+        "all",
+        "also",
+        "always",
+        "am",
+        "and",
+        "any",
+        "asap",
+        "at",
+        "both",
+        "but",
+        "by",
+        "do",
+        "done",
+        "each",
+        "every",
+        "first",
+        "for",
+        "from",
+        "fyi",
+        "if",
+        "important",
+        "in",
+        "is",
+        "it",
+        "just",
+        "last",
+        "must",
+        "never",
+        "next",
+        "no",
+        "not",
+        "note",
+        "now",
+        "of",
+        "ok",
+        "on",
+        "once",
+        "one",
+        "only",
+        "or",
+        "please",
+        "pm",
+        "really",
+        "so",
+        "that",
+        "the",
+        "them",
+        "then",
+        "this",
+        "to",
+        "too",
+        "two",
+        "urgent",
+        "very",
+        "warning",
+        "with",
+        "without",
+        "you",
+    ]
 )
 """Words that are put in capitals to be heard; any other word in capitals is a name."""
 
@@ -110,7 +171,7 @@ def _is_literal(token: str, capitals_mean_something: bool) -> bool:
     word = token if token.isascii() else "".join(letter for letter in token if unicodedata.category(letter) not in _UNREAD)
     if _PLAIN.fullmatch(word):
         return capitals_mean_something and any(map(_is_name, word.split("-")))
-    return any(map(str.isalnum, word)) and not _ABBREVIATION.fullmatch(word)
+    return any(map(str.isalnum, word)) and not _ABBREVIATED.fullmatch(word)
 
 
 def _is_name(word: str) -> bool:
@@ -146,7 +207,7 @@ class _Plan:
 
     def _has(self, part: str) -> bool:
         return (
-            number_said(part) in self._numbers
+            number_said(part.strip(_AROUND_NUMBERS)) in self._numbers
             or holds(self._texts, part)
             or holds(self._tight, tightly(part))
             or holds(self._words, loosely(part))

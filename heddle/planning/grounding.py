@@ -37,6 +37,7 @@ _TYPES: Final[Mapping[type, frozenset[str]]] = {
 _NOT: Final = r"not?|never|without|exclud(?:e|ing)|skip(?:ping)?|disabl(?:e|ed|ing)|omit(?:ting)?|avoid(?:ing)?|\w+n't"
 _NEGATED: Final = re.compile(rf"(?<!\w)(?:{_NOT})(?: [^\s.,;:!?]+){{0,2}} $")
 _SWITCHED: Final = re.compile(r"(?: ?[=:] ?| (?:is |to |set to )?)(true|yes|on|enabled|false|no|off|disabled)(?!\w)")
+_VERB: Final = re.compile(r"^(?:is|has|with) ")
 _ON: Final = frozenset({"true", "yes", "on", "enabled"})
 _OWNER_NAME: Final = re.compile(r"([\w.-]{1,100})/([\w.-]{1,100})")
 
@@ -53,7 +54,7 @@ class Heard:
         return Said(self.asked.instruction)
 
     @cached_property
-    def context(self) -> Mapping[str, str | int | float]:
+    def context(self) -> Mapping[str, str | float]:
         """The context's scalars up to 200 characters; nothing else in it grounds anything."""
         given = self.asked.context.items()
         return {key: value for key, value in given if isinstance(value, str | int | float) and len(str(value)) <= LONGEST_CONTEXT}
@@ -67,7 +68,7 @@ class Grounded:
         value: what it is.
         words: how a goal can state it besides: an enum's name and declared words, a boolean's field, in normal form.
         choice: whether it is one of a few: an enum's word or a boolean.
-        default: the field's default, as JSON; None if it has none.
+        default: the field's default, as JSON says it; None if it has none.
     """
 
     value: Value
@@ -154,10 +155,10 @@ class _Walk:
             ground = "default"
         if ground == "ungrounded" and any(option.get(FREE_TEXT) for option in options):
             ground = "free text"
-        choice = bool(choices) or isinstance(stated, bool)
         if isinstance(stated, bool):
-            words = (*words, loosely(normal(name)))
-        return Grounded(Value(self.macro, path, stated, sent, ground), words, choice, _as_json(default))
+            words = (*words, _plain_name(name))
+        value = Value(self.macro, path, stated, sent, ground)
+        return Grounded(value, words, bool(choices) or isinstance(stated, bool), _as_json(default) if ground == "ungrounded" else None)
 
     def _is_said(self, option: Schema, stated: Any, name: str, words: Sequence[str]) -> bool:
         said = self.heard.goal
@@ -165,7 +166,7 @@ class _Walk:
             return True
         match stated:
             case bool():
-                return _is_switched(said.loose, loosely(normal(name)), stated)
+                return _is_switched(said.loose, _plain_name(name), stated)
             case str() if QUANTITY in option:
                 return holds(said.tight, tightly(normal(stated)))
             case str() if "enum" not in option and "const" not in option:
@@ -214,19 +215,21 @@ def _words(option: Schema, value: Any, *, named: bool) -> Iterator[str]:
             yield name[:-1]
 
 
+def _plain_name(field: str) -> str:
+    """How a goal names a boolean's field: "dry run" for `dry_run`, "public" for `is_public`."""
+    return _VERB.sub("", loosely(normal(field)))
+
+
 def _is_switched(text: str, name: str, wanted: bool) -> bool:
     """Whether a text states a boolean by its field's name: "dry run", "no dry run", "dry run: off"."""
     for start, end in places(text, name):
-        if switch := _SWITCHED.match(text, end):
-            value = switch[1] in _ON
-        else:
-            value = _NEGATED.search(text[max(0, start - 60) : start]) is None
-        if value is wanted:
+        switch = _SWITCHED.match(text, end)
+        if wanted is (switch[1] in _ON if switch else _NEGATED.search(text[max(0, start - 60) : start]) is None):
             return True
     return False
 
 
-def _is_alike(stated: Any, context: str | int | float) -> bool:
+def _is_alike(stated: Any, context: str | float) -> bool:
     """Whether a value is what the context says."""
     if isinstance(stated, bool) or isinstance(context, bool):
         return stated is context

@@ -18,6 +18,7 @@ from heddle.planning.goal import Asked
 from heddle.planning.grounding import Grounded, Heard, ground
 from heddle.planning.offer import Offer, Offers
 from heddle.planning.plan import NOVEL_PREFIX, PlannedCall, Review, Value
+from heddle.planning.words import unwrapped
 
 _SHOWN: Final = 80
 """Characters of a value that a problem quotes."""
@@ -40,7 +41,10 @@ def review(calls: Sequence[PlannedCall], offers: Offers, asked: Asked, max_tasks
     looked_at = [_look(call, offers, heard, categories) for call in calls]
     good = [look for look in looked_at if isinstance(look, _Good)]
     bad = list(dict.fromkeys(look for look in looked_at if isinstance(look, _Bad)))
-    merged = list({look.key: look for look in reversed(good)}.values())[::-1]
+    first: dict[str, _Good] = {}
+    for look in good:
+        first.setdefault(look.key, look)
+    merged = list(first.values())
     left_out = () if bad or any(look.macro is None for look in merged) else _uncovered(merged, asked)
     return Review(
         calls=tuple(look.call for look in merged),
@@ -168,15 +172,15 @@ def _ungrounded(one: Grounded) -> str:
 def _of_the_whole(merged: Sequence[_Good], asked: Asked, max_tasks: int) -> Iterator[str]:
     if len(merged) > max_tasks:
         yield f"the plan has {len(merged)} tasks; at most {max_tasks} are allowed (planner.max_tasks)"
-    if len(merged) > 1 and (words := chained(asked.instruction)):
+    if len(merged) > 1 and (words := chained(unwrapped(asked.instruction))):
         remedy = "write a parent macro that calls both (docs/how-to/compose-macros.md), or submit two goals, one after the other"
         yield f"no task sees another's result, and the goal asks for it with {_shown(words)}; {remedy}"
 
 
 def _uncovered(merged: Sequence[_Good], asked: Asked) -> tuple[str, ...]:
-    used = [value for look in merged for value in (look.used, look.defaults)]
+    used = [value for look in merged for value in (*look.used.values(), *look.defaults.values())]
     words = [word for look in merged for word in look.words]
-    return uncovered(asked.instruction, used, words, [look.macro for look in merged if look.macro], len(merged))
+    return uncovered(unwrapped(asked.instruction), used, words, [look.macro for look in merged if look.macro], len(merged))
 
 
 def _of_coverage(left_out: Sequence[str]) -> Iterator[str]:

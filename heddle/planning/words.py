@@ -63,13 +63,19 @@ def _without_thousands(text: str) -> str:
 
 
 def _plain(letter: str) -> str:
-    if letter.isascii() or (letter.isnumeric() and not letter.isdecimal()):  # "10²" is not 102, nor "1½" 11⁄2
+    if letter.isascii() or (letter.isnumeric() and not letter.isdecimal()):  # "10²" is not 102, nor "1½" 11/2
         return letter
     if letter.isdecimal():
         return str(unicodedata.decimal(letter))
     if unicodedata.east_asian_width(letter) == "W":
         return f" {letter} "
     return unicodedata.normalize("NFKC", letter)
+
+
+def unwrapped(text: str) -> str:
+    """A goal without the quotes around the whole of it."""
+    text = unfolded(text).strip()
+    return text[1:-1] if len(text) > 1 and text[0] == text[-1] == '"' and '"' not in text[1:-1] else text
 
 
 def normal(text: str) -> str:
