@@ -55,7 +55,7 @@ def unfolded(text: str) -> str:
     if text.isascii():
         return _without_thousands(text.replace("`", '"'))
     text = _DASH_AS_MINUS.sub("-", unicodedata.normalize("NFC", text).translate(_SPELLINGS))
-    return unicodedata.normalize("NFC", "".join(map(_plain, _without_thousands(text))))
+    return _without_thousands(unicodedata.normalize("NFC", "".join(map(_plain, _without_thousands(text))))).translate(_SPELLINGS)
 
 
 def _without_thousands(text: str) -> str:
@@ -67,9 +67,8 @@ def _plain(letter: str) -> str:
         return letter
     if letter.isdecimal():
         return str(unicodedata.decimal(letter))
-    if unicodedata.east_asian_width(letter) == "W":
-        return f" {letter} "
-    return unicodedata.normalize("NFKC", letter)
+    plain = unicodedata.normalize("NFKC", letter)
+    return "".join(f" {one} " if unicodedata.east_asian_width(one) == "W" else one for one in plain)
 
 
 def unwrapped(text: str) -> str:
