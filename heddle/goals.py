@@ -139,7 +139,7 @@ def _task(call: PlannedCall, number: int, goal: Goal, goal_id: str, newest: Mapp
         macro = newest[call.macro]
         what = {"worker_type": macro.name, "payload": call.arguments, "model_tier": macro.tier, "macro_version": macro.version}
     else:
-        payload = {"instruction": goal.instruction, "context": goal.context, "history": []}
+        payload = {"instruction": goal.instruction, "context": goal.context, "history": [], "category": category}
         what = {"worker_type": subjects.NOVEL, "payload": payload, "model_tier": subjects.FRONTIER, "metadata": {"novel": category}}
     passed_on = {key: value for key, value in (goal.model_extra or {}).items() if key.startswith("_")}
     return TaskMessage(

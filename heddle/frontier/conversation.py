@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-Message = dict[str, Any]
-"""A message as the OpenAI API has it: {"role": …, "content": …}, and `tool_calls` or `tool_call_id`."""
+from heddle.llm.turns import Message, Reply, ToolCall
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,26 +25,6 @@ class Limits:
     tool_calls: int
     tokens: int
     cost: float
-
-
-@dataclass(frozen=True, slots=True)
-class ToolCall:
-    """A call that the model asks for; `arguments` is its JSON as it came."""
-
-    id: str
-    name: str
-    arguments: str
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """One answer of the model: calls to make, or a text that ends the conversation."""
-
-    text: str
-    calls: tuple[ToolCall, ...] = ()
-    prompt_tokens: int = 0
-    answer_tokens: int = 0
-    cost: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heddle.frontier.conversation import Answered, CallTools, Limits, Reply, Spent, Stopped, ToolCall, next_step, opening
+from heddle.frontier.conversation import Answered, CallTools, Limits, Spent, Stopped, next_step, opening
+from heddle.llm.turns import Reply, ToolCall
 
 WIDE = Limits(turns=10, tool_calls=10, tokens=10_000, cost=1.0)
 CALL = ToolCall("c1", "forge_latest", '{"repository": "."}')
