@@ -52,7 +52,7 @@ ROUND_SIZES: Final = tuple(
 )
 """Units in which a size may be a whole number, the largest first."""
 
-_BITS: Final = re.compile(r"b|[KMGTP]b|(?:[kmgtp]|kilo|mega|giga|tera|peta|[kmgtp]i|[kmgtp][ei]bi)?bits?", re.IGNORECASE)
+_BITS: Final = re.compile(r"b|[KMGTP]i?b|(?i:(?:[kmgtp]i?|kilo|mega|giga|tera|peta|[kmgtp][ei]bi)?bits?)")
 _PREFIX_ALONE: Final = re.compile(r"[kmgtp]i?", re.IGNORECASE)
 
 _TOKEN: Final = re.compile(r"[0-9]+(?:\.[0-9]+)?|[A-Za-z]+|\S")

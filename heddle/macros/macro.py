@@ -9,6 +9,7 @@ import inspect
 import typing
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, Generic, Literal, ParamSpec, Protocol, TypeVar, get_args, overload
@@ -119,9 +120,9 @@ class Macro(Generic[P, R_co]):
         """Call the handler as the function it is."""
         return self.handler(*args, **kwargs)
 
-    @property
+    @cached_property
     def planner_schema(self) -> Schema:
-        """The input schema without the fields that only a person may set."""
+        """The input schema without the fields that are not the planner's to fill, and with text for quantities."""
         return planner_schema(self.schema, self.hidden)
 
     def read(self, payload: dict[str, Any]) -> BaseModel:

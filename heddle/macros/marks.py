@@ -92,16 +92,17 @@ def _keys(alias: str | AliasPath | AliasChoices | None) -> Iterator[str]:
 
 
 def planner_schema(schema: Schema, hidden: frozenset[str]) -> Schema:
-    """The input schema as the planner sees it: without the fields that are not its to fill, and with text for quantities.
+    """The input schema as the planner sees it: without the fields that are not its to fill, and a quantity is any text.
 
     Args:
         schema: of the input.
         hidden: names of fields that only a person may set.
     """
     unseen = hidden | given_fields(schema).keys()
-    shown = rewritten(schema, _in_words)
-    fields = {name: part for name, part in shown.get("properties", {}).items() if name not in unseen}
-    return {**shown, "properties": fields, "required": [name for name in schema.get("required", []) if name not in unseen]}
+    shown = {name: part for name, part in schema.get("properties", {}).items() if name not in unseen}
+    required = [name for name in schema.get("required", []) if name not in unseen]
+    in_words: Schema = rewritten({**schema, "properties": shown, "required": required}, _in_words)
+    return in_words
 
 
 def _in_words(part: Schema) -> Schema:
@@ -110,7 +111,7 @@ def _in_words(part: Schema) -> Schema:
     told = {**part, "default": _default_in_words(kind, part["default"])} if kind and "default" in part else part
     if QUANTITY not in part:
         return told
-    return {"type": "string", **{keyword: value for keyword, value in told.items() if keyword in _REMARKS and keyword != "type"}}
+    return {"type": "string"} | {keyword: value for keyword, value in told.items() if keyword in _REMARKS}
 
 
 def _kind(part: Schema) -> Kind | None:
@@ -213,19 +214,19 @@ def _folded(word: str) -> str:
 
 
 _BOUNDS: Final = frozenset({"minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum", "multipleOf"})
-_REMARKS: Final = frozenset({"type", QUANTITY, "title", "description", "default", "examples", "deprecated", *_NAMES})
+_REMARKS: Final = frozenset({"title", "description", "default", "examples", "deprecated", *_NAMES})
 
 
 def _problems_of_quantity(part: Schema) -> Iterator[str]:
     kind = _kind(part)
     if kind is None:
         return
-    if QUANTITY in part and part.get("type") != dict(TYPES).get(kind):
+    if QUANTITY in part and (kind not in [*TYPES] or part.get("type") != TYPES[kind]):
         yield f"is a quantity of an unknown kind, {kind!r}"
         return
     if any(_kind(one) != kind and one != {"type": "null"} for one in part.get("anyOf", ())):
         yield "may be a quantity or something else, and a text could mean either: make it two fields"
-    if QUANTITY in part and (more := sorted(part.keys() - _REMARKS - (_BOUNDS if kind != "when" else frozenset()))):
+    if QUANTITY in part and (more := sorted(part.keys() - _REMARKS - {"type", QUANTITY} - (_BOUNDS if kind != "when" else frozenset()))):
         way = (
             "a moment has no bounds in a schema: check it in the handler"
             if kind == "when"

@@ -36,14 +36,17 @@ _ANY_MONTH: Final = "|".join(_MONTH_NUMBERS)
 _UNCLEAR: Final = (
     (r".*\bmidnight\b.*", "could be the beginning or the end of a day: write 00:00 and the day"),
     (r".*\b12(:[0-9]{2})? ?(am|pm)\b.*", "could be noon or midnight: write noon, or 00:00"),
-    (r"(.* )?at [0-9]{1,2}( .*)?", "could be in the morning or in the evening: write 09:00, or 9 am"),
-    (r"(.* )?[0-9]{1,4}([/.-])[0-9]{1,2}\2[0-9]{1,4}( .*)?", "could have its day or its month first: write it as 2026-03-01"),
+    (r"(.* )?at [0-9]{1,2}(?! ?[ap]m)( .*)?", "could be in the morning or in the evening: write 09:00, or 9 am"),
+    (
+        r"(.* )?(?![0-9]{4}-[0-9]{2}-[0-9]{2}\b)[0-9]{1,4}([/.-])[0-9]{1,2}\2[0-9]{1,4}( .*)?",
+        "could have its day or its month first: write it as 2026-03-01",
+    ),
     (rf"(.* )?({_ANY_DAY})( .*)?", "could be one of several days: write 'last Monday', 'coming Monday' or a date"),
     (r"(the )?(last|past|previous|this|next) (week|month|quarter|year)", "is a stretch of time: write the day that it begins on"),
     (rf"(.* )?({_ANY_MONTH})( .*)?", "lacks its day or its year: write it as 2026-03-01"),
     (_CLOCK, "is a time of an unknown day: write the day as well"),
 )
-_SOME_TIME: Final = datetime(2000, 1, 1, tzinfo=UTC)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def moment(text: str, now: float | None) -> datetime:
@@ -62,7 +65,7 @@ def moment(text: str, now: float | None) -> datetime:
     try:
         if found := _written(said) or _dated(said.lower()):
             return found
-        found = _counted(said.lower(), _SOME_TIME if now is None else datetime.fromtimestamp(floor(now), UTC))
+        found = _counted(said.lower(), _EPOCH + timedelta(seconds=0 if now is None else floor(now)))
     except OverflowError:
         raise ValueError(f"{shown(text)} is not between the years 1 and 9999") from None
     if found is None:
