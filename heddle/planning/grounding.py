@@ -162,11 +162,16 @@ class _Walk:
 
     def _is_said(self, option: Schema, stated: Any, name: str, words: Sequence[str]) -> bool:
         said = self.heard.goal
+        if isinstance(stated, bool):
+            on, off = ((*_words(option, value, named=False),) for value in (True, False))
+            return (
+                _is_switched(said.loose, (_plain_name(name), *on), stated)
+                or _is_switched(said.loose, off, not stated)
+                or holds(said.loose, json.dumps(stated))
+            )
         if any(holds(said.loose, word) for word in words):
             return True
         match stated:
-            case bool():
-                return _is_switched(said.loose, _plain_name(name), stated)
             case str() if QUANTITY in option:
                 return holds(said.tight, tightly(normal(stated)))
             case str() if "enum" not in option and "const" not in option:
@@ -220,9 +225,9 @@ def _plain_name(field: str) -> str:
     return _VERB.sub("", loosely(normal(field)))
 
 
-def _is_switched(text: str, name: str, wanted: bool) -> bool:
-    """Whether a text states a boolean by its field's name: "dry run", "no dry run", "dry run: off"."""
-    for start, end in places(text, name):
+def _is_switched(text: str, phrases: Sequence[str], wanted: bool) -> bool:
+    """Whether a text states a boolean by words for true: "dry run" does, "no dry run" and "dry run: off" state the other one."""
+    for start, end in (place for phrase in phrases for place in places(text, phrase)):
         switch = _SWITCHED.match(text, end)
         if wanted is (switch[1] in _ON if switch else _NEGATED.search(text[max(0, start - 60) : start]) is None):
             return True

@@ -45,7 +45,7 @@ def review(calls: Sequence[PlannedCall], offers: Offers, asked: Asked, max_tasks
     for look in good:
         first.setdefault(look.key, look)
     merged = list(first.values())
-    left_out = () if bad or any(look.macro is None for look in merged) else _uncovered(merged, asked)
+    left_out = () if bad or any(look.macro is None for look in merged) else _uncovered(good, asked, len(merged))
     return Review(
         calls=tuple(look.call for look in merged),
         values=tuple(value for look in merged for value in look.values),
@@ -177,10 +177,10 @@ def _of_the_whole(merged: Sequence[_Good], asked: Asked, max_tasks: int) -> Iter
         yield f"no task sees another's result, and the goal asks for it with {_shown(words)}; {remedy}"
 
 
-def _uncovered(merged: Sequence[_Good], asked: Asked) -> tuple[str, ...]:
-    used = [value for look in merged for value in (*look.used.values(), *look.defaults.values())]
-    words = [word for look in merged for word in look.words]
-    return uncovered(unwrapped(asked.instruction), used, words, [look.macro for look in merged if look.macro], len(merged))
+def _uncovered(good: Sequence[_Good], asked: Asked, calls: int) -> tuple[str, ...]:
+    used = [value for look in good for value in (*look.used.values(), *look.defaults.values())]
+    words = [word for look in good for word in look.words]
+    return uncovered(unwrapped(asked.instruction), used, words, [look.macro for look in good if look.macro], calls)
 
 
 def _of_coverage(left_out: Sequence[str]) -> Iterator[str]:

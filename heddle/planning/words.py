@@ -121,7 +121,9 @@ def _product(found: re.Match[str]) -> str:
 
 def bare(word: str) -> str:
     """A word without the marks around it and without a genitive."""
-    return word.lstrip("([{<*,;:!?'\"").rstrip(".,;:!?)]}>*'\"").removesuffix("'s")
+    if word[:1] == word[-1:] == "*":  # emphasis, and "*.csv" is none
+        word = word.strip("*")
+    return word.lstrip("([{<,;:!?'\"").rstrip(".,;:!?)]}>'\"").removesuffix("'s")
 
 
 def has_invisible(text: str) -> bool:

@@ -99,7 +99,9 @@ def test_a_part_of_a_part_is_no_phrase(phrase: str) -> None:
     assert not holds(GOAL, phrase)
 
 
-@pytest.mark.parametrize("alike", ["\u0430cme/checkout", "acme/checkou\u0442", "acme/check\u03bfut", "acme\u2044checkout", "acme\u2215checkout"])
+@pytest.mark.parametrize(
+    "alike", ["\u0430cme/checkout", "acme/checkou\u0442", "acme/check\u03bfut", "acme\u2044checkout", "acme\u2215checkout"]
+)
 def test_letters_that_only_look_alike_are_others(alike: str) -> None:
     assert not holds(GOAL, normal(alike))
 
@@ -115,7 +117,9 @@ def test_invisible_characters_are_seen(letter: str) -> None:
     assert has_invisible(f"acme{letter}/web")
 
 
-@pytest.mark.parametrize("text", ["plain", "two\nlines\t", "caf\u00e9", "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645", "\U0001f468\u200d\U0001f469"])
+@pytest.mark.parametrize(
+    "text", ["plain", "two\nlines\t", "caf\u00e9", "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645", "\U0001f468\u200d\U0001f469"]
+)
 def test_what_scripts_and_emoji_need_is_not_invisible(text: str) -> None:
     assert not has_invisible(text)
 
