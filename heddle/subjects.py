@@ -112,6 +112,16 @@ def is_router_card(key: str) -> bool:
     return key.startswith("router.")
 
 
+def orchestrator_card(replica: str) -> str:
+    """Where an orchestrator replica announces itself in HEDDLE_WORKERS, beside the workers."""
+    return f"orchestrator.{replica}"
+
+
+def is_worker_card(key: str) -> bool:
+    """Is this key of HEDDLE_WORKERS a worker's?"""
+    return not key.startswith(("router.", "orchestrator."))
+
+
 def worker_durable(worker_type: str, tier: str) -> str:
     """The durable consumer that all workers of one type and tier share; no name can contain its separator."""
     return f"{worker_type}={tier}"
