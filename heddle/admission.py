@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from heddle import events
@@ -24,7 +23,7 @@ class Admission:
 
     Attributes:
         told: how the test stands, such as `admitting 7/20`; None before it began.
-        on_told: told of each change of it.
+        refused: set once the model has not passed.
     """
 
     model: Model
@@ -33,7 +32,7 @@ class Admission:
     kept: Kept
     observer: Observer
     told: str | None = None
-    on_told: Callable[[], None] = lambda: None
+    refused: asyncio.Event = field(default_factory=asyncio.Event)
     _verdict: Verdict | None = None
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -46,19 +45,16 @@ class Admission:
         async with self._turn:
             if self._verdict is None:
                 self._verdict = await admit(self.model, self.offers, self.settings, self.kept, self._progress)
-                self._tell("admitted" if self._verdict.admitted else "not admitted")
+                self.told = "admitted" if self._verdict.admitted else "not admitted"
                 told = {"model": self.model.name, "problems": self._verdict.problems, "warnings": self._verdict.warnings}
                 event = events.MODEL_ADMITTED if self._verdict.admitted else events.MODEL_REFUSED
                 self.observer.see(event, f"the model is {self.told}", **told)
         if not self._verdict.admitted:
+            self.refused.set()
             raise ModelUnavailable(f"{self.model.name} is not admitted: {'; '.join(self._verdict.problems)}", REMEDY)
         return self._verdict.warnings
 
     def _progress(self, done: int, of: int) -> None:
-        self._tell(f"admitting {done}/{of}")
+        self.told = f"admitting {done}/{of}"
         if done % 5 == 0:
             self.observer.see(events.MODEL_TESTED, f"admitting {done}/{of}", model=self.model.name)
-
-    def _tell(self, told: str) -> None:
-        self.told = told
-        self.on_told()

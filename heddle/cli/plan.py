@@ -14,9 +14,10 @@ from rich.markup import escape
 from heddle.cli.goal import read_context
 from heddle.cli.options import MacrosOrCatalogue, Output, OutputFormat, macro_sources
 from heddle.cli.output import Exit, aside, console, counted, fail, print_json, print_table, run
-from heddle.cli.planners import planner_for, read_offers
+from heddle.cli.planners import read_offers
 from heddle.cli.pulling import Pull, ensure_model
 from heddle.errors import ModelUnavailable
+from heddle.planners import planner_for
 from heddle.planning.goal import Asked
 from heddle.planning.plan import Plan
 from heddle.settings import load_settings
