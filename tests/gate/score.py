@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from itertools import permutations
 from typing import Literal
 
-from tests.gate.corpus import Argument, Constant, Parameter, Workflow
+from tests.gate.corpus import Argument, Constant, Flow, Parameter, Workflow
 
 Kind = Literal["constant", "parameter", "flow"]
 
@@ -60,10 +60,11 @@ def score(workflows: Sequence[Workflow], found: Sequence[Found]) -> Score:
             for name, argument in workflow.steps[number].arguments.items():
                 total += 1
                 said = one.arguments[call].get(name)
-                if said == kind_of(argument):
+                truth = kind_of(argument, workflow)
+                if said == truth:
                     right += 1
                 else:
-                    scored.misses.append(f"argument: {one.calls[call]} {name} is a {kind_of(argument)}, found as {said}, in {one}")
+                    scored.misses.append(f"argument: {one.calls[call]} {name} is a {truth}, found as {said}, in {one}")
     scored.misses += [f"not found: {' > '.join(workflow.methods)}" for workflow in left]
     scored.recall = matched / len(workflows)
     scored.precision = matched / len(found) if found else 0.0
@@ -72,13 +73,18 @@ def score(workflows: Sequence[Workflow], found: Sequence[Found]) -> Score:
     return scored
 
 
-def kind_of(argument: Argument) -> Kind:
-    """What sort of thing an argument is; a text with results in it is a flow."""
+def kind_of(argument: Argument, workflow: Workflow) -> Kind:
+    """What sort of thing an argument is; a text with results in it is a flow.
+
+    A result's field that only echoes an argument of its call is that argument: no log can tell the two apart.
+    """
     match argument:
         case Constant():
             return "constant"
         case Parameter():
             return "parameter"
+        case Flow(step, (str(name),)) if name in workflow.steps[step].arguments:
+            return kind_of(workflow.steps[step].arguments[name], workflow)
         case _:
             return "flow"
 
@@ -102,7 +108,7 @@ def _in_order(workflow: Workflow, way: tuple[int, ...]) -> bool:
 
 def _agreeing(workflow: Workflow, way: tuple[int, ...], found: Found) -> int:
     return sum(
-        found.arguments[call].get(name) == kind_of(argument)
+        found.arguments[call].get(name) == kind_of(argument, workflow)
         for call, number in enumerate(way)
         for name, argument in workflow.steps[number].arguments.items()
     )

@@ -15,7 +15,9 @@ SHAPES = get_args(Shape)
 
 def truth(corpus: Corpus) -> list[Found]:
     return [
-        Found(one.methods, tuple({name: kind_of(argument) for name, argument in step.arguments.items()} for step in one.steps), support=9)
+        Found(
+            one.methods, tuple({name: kind_of(argument, one) for name, argument in step.arguments.items()} for step in one.steps), support=9
+        )
         for one in corpus.workflows
     ]
 
