@@ -10,6 +10,7 @@ from typing import Annotated, Final, Literal
 from pydantic import BaseModel, Field
 
 from heddle import macro, person_only, reject, retry
+from heddle.macros.marks import words
 from workflows import labels
 from workflows.forge import Change, Forge, ForgeBusy, ForgeError, UnknownRepository
 from workflows.labels import Verdict
@@ -30,7 +31,14 @@ class TriageRequest(BaseModel, frozen=True, extra="forbid"):
 
     repository: str = Field(min_length=1, description="The repository as the goal names it: owner/name, a path, or . for this one.")
     count: int = Field(5, ge=1, le=200, description="How many of the latest changes, pull requests or commits to label.")
-    label_strategy: LabelStrategy = Field(
+    label_strategy: Annotated[
+        LabelStrategy,
+        words(
+            semantic=["what the diff contains", "what the diffs contain", "what their diffs contain"],
+            conventional=["commit prefix", "commit prefixes"],
+            manual=["only propose", "propose labels", "suggest labels", "by hand"],
+        ),
+    ] = Field(
         "semantic",
         description="semantic: by what the diff contains; conventional: by the message's prefix (feat, fix); manual: only propose labels.",
     )
