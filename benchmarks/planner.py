@@ -11,12 +11,13 @@ import json
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
 from heddle import macro
-from heddle.goals import goal_state
+from heddle.goals import Came, goal_state
 from heddle.macros.loading import AnyMacro, Registry, collect
 from heddle.messages import Goal
 from heddle.planning.answer import parse_answer
@@ -145,13 +146,13 @@ def per_goal(rounds: int) -> None:
     stated = parse_answer(answer)
     names = index.prefix.names
     plan = Plan("model", 1, calls=stated, stated=stated)
-    goal = Goal(goal_id="goal-1", instruction=asked.instruction)
+    goal, came = Goal(goal_id="goal-1", instruction=asked.instruction), Came("goal-1", 0.0, ("HEDDLE_GOALS", 0, 1))
     steps: Mapping[str, Callable[[], object]] = {
         "prompt": lambda: choose(index, asked, 1_000_000)[0].prompt(asked.instruction, asked.context),
         "parse": lambda: parse_answer(answer),
         f"confidence ({len(tokens)} tokens, 20 of each)": lambda: confidence(tokens, names),
         "review": lambda: review(stated, offers, asked, 16),
-        "goal_state": lambda: goal_state(goal, "goal-1", plan, offers, 0.0, 0.0),
+        "goal_state": lambda: goal_state(goal, came, plan, offers, 0.0, 0.0),
     }
     print(f"a. everything but the model, 50 macros, a goal of two tasks, ms over {rounds} goals: median, p99")
     for name, step in steps.items():
@@ -173,7 +174,7 @@ def sizes(counts: Sequence[int]) -> None:
         }
         told = [(name, "\n".join(lines)) for name, lines in forms.items()]
         print(f"   {count} macros: " + "; ".join(f"{name} {len(text)} ({most_tokens(text)})" for name, text in told))
-        took = statistics.median(timed(lambda offers=offers: prefix_of(offers), 5))
+        took = statistics.median(timed(partial(prefix_of, offers), 5))
         print(f"      prefix {len(prefix.system)} ({prefix.tokens}); schema {len(json.dumps(prefix.schema))}; {took:.1f} ms")
 
 

@@ -46,7 +46,7 @@ _UNCLEAR: Final = (
     (rf"(.* )?({_ANY_MONTH})( .*)?", "lacks its day or its year: write it as 2026-03-01"),
     (_CLOCK, "is a time of an unknown day: write the day as well"),
 )
-_SOME_TIME: Final = datetime(2000, 1, 1, tzinfo=UTC)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def moment(text: str, now: float | None) -> datetime:
@@ -65,7 +65,7 @@ def moment(text: str, now: float | None) -> datetime:
     try:
         if found := _written(said) or _dated(said.lower()):
             return found
-        found = _counted(said.lower(), _SOME_TIME if now is None else datetime.fromtimestamp(floor(now), UTC))
+        found = _counted(said.lower(), _EPOCH + timedelta(seconds=0 if now is None else floor(now)))
     except OverflowError:
         raise ValueError(f"{shown(text)} is not between the years 1 and 9999") from None
     if found is None:

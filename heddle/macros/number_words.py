@@ -13,6 +13,8 @@ _UNITS: Final = (
 _TENS: Final = "zero ten twenty thirty forty fifty sixty seventy eighty ninety"
 _SMALL: Final = {word: number for number, word in enumerate(_UNITS.split())}
 _TEN: Final = {word: 10 * number for number, word in enumerate(_TENS.split()) if number > 1}
+WORDS: Final = (*_SMALL, *_TEN, "hundred", "thousand")
+"""Every word that counts in `cardinal`."""
 _DIGITS: Final = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 
 

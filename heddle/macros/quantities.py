@@ -35,9 +35,11 @@ TYPES: Final[Mapping[Kind, Any]] = {
 }
 """The JSON types that each kind is written in."""
 
+_NOT_NEGATIVE: Final[frozenset[Kind]] = frozenset({"days", "bytes"})
+
 _WANTED: Final[Mapping[Kind, str]] = {
-    "days": "a number of days, or text such as 'two weeks'",
-    "bytes": "a whole number of bytes, or text such as '10 MB'",
+    "days": "a number of days, 0 or more, or text such as 'two weeks'",
+    "bytes": "a whole number of bytes, 0 or more, or text such as '10 MB'",
     "percent": "a number of percent, or text such as '15%'",
     "when": "a time as text, such as '2026-03-01T12:00:00Z'",
 }
@@ -235,6 +237,8 @@ class Quantity:
         while "schema" in innermost:
             innermost = innermost["schema"]
         told |= {name: to_jsonable_python(innermost[bound]) for bound, name in _BOUNDS.items() if bound in innermost and name not in told}
+        if self.kind in _NOT_NEGATIVE and not max(told.get("minimum", -1), told.get("exclusiveMinimum", -1)) >= 0:
+            told["minimum"] = 0
         if handler.mode == "validation":
             told.pop("format", None)
             told |= {"type": TYPES[self.kind], QUANTITY: self.kind}

@@ -172,18 +172,18 @@ def parts_of(schema: Any, path: str) -> Iterator[tuple[str, Any]]:
 
 
 def rewritten(part: Any, change: Callable[[Schema], Schema]) -> Any:
-    """A schema in which every part is what a function makes of it, the innermost first; the schema itself is left alone."""
+    """A schema in which every part is what a function makes of it, the outermost first; the schema itself is left alone."""
     if not isinstance(part, dict):
         return part
-    told = dict(part)
-    for keyword, inner in part.items():
+    told = dict(change(part))
+    for keyword, inner in told.items():
         if keyword in {"properties", "patternProperties", "$defs"} and isinstance(inner, dict):
             told[keyword] = {name: rewritten(one, change) for name, one in inner.items()}
         elif keyword in {"items", "additionalProperties"}:
             told[keyword] = rewritten(inner, change)
         elif keyword in {"anyOf", "oneOf", "allOf", "prefixItems"} and isinstance(inner, list):
             told[keyword] = [rewritten(one, change) for one in inner]
-    return change(told)
+    return told
 
 
 _TYPING_KEYWORDS: Final = frozenset({"type", "$ref", "enum", "const", "anyOf", "oneOf", "allOf", "not"})

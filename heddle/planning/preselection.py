@@ -25,7 +25,7 @@ TEMPLATE_TOKENS: Final = 64
 _NAME: Final = 4
 _INTENT: Final = 2
 _ELSEWHERE: Final = 1
-_WORD: Final = re.compile(r"[^\W\d_]+|\d+")
+_WORD: Final = re.compile(r"[^\W\d_]+")
 _CAMEL: Final = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _SLOT: Final = re.compile(r"\{[^{}]*\}")
 _SHORT: Final = 3

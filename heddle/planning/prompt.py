@@ -158,7 +158,7 @@ def _prefix(entries: Sequence[Entry], categories: Mapping[str, str], frame_token
         schema=answer_schema([one.branch for one in entries], categories),
         names=frozenset({UNSUPPORTED, *(one.name for one in entries), *(f"{NOVEL_PREFIX}{name}" for name in categories)}),
         examples=tuple(goal for goal, *_ in examples),
-        tokens=frame_tokens + sum(one.tokens for one in entries) + sum(2 * one.example_tokens for one in shown),
+        tokens=frame_tokens + sum(one.tokens for one in entries) + sum(one.example_tokens for one in (*shown, *shown[:2])),
         frame_tokens=frame_tokens,
         kept_back=given.difference(*(one.fields for one in entries)),
         entries=tuple(entries),

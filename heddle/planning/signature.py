@@ -70,7 +70,7 @@ def _field(name: str, part: Schema, required: bool, around: _Around) -> str:
     if required:
         return f"{name}: {kind}{' or null' if _may_be_null(part) else ''}"
     default = _word(part.get("default"))
-    if part.get("default") is None or "x-quantity" in part or len(default) > _LONGEST_DEFAULT:
+    if part.get("default") is None or len(default) > _LONGEST_DEFAULT:
         return f"{name}?: {kind}"
     return f"{name}: {kind} = {default}"
 

@@ -59,7 +59,7 @@ def test_phrases_read_a_goal_the_same(goal: str) -> None:
         assert compiled == live
 
 
-GOAL = Asked("do it", {}, 0.0)
+GOAL = Asked("label the last 3 changes in .", {}, 0.0)
 
 
 async def planned(offers: Offers, answer: str) -> Plan | tuple[str, str]:
