@@ -22,6 +22,7 @@ from heddle import children
 from heddle.broker.streams import stream_configs
 from heddle.cli.main import app
 from heddle.errors import CODES
+from heddle.evaluation import cases as eval_cases
 from heddle.events import ALL_EVENTS
 from heddle.macros.loading import load
 from heddle.messages import Goal, Message, TaskMessage, decode
@@ -223,6 +224,12 @@ def test_rules_examples_can_be_used(block: Block) -> None:
 def test_tables_of_cases_hold_for_the_first_rules_of_their_document(block: Block) -> None:
     rules = parse_rules(blocks("yaml rules", [block.document])[0].text, str(block))
     assert [verdict for case in parse_cases(block.text, str(block)) if not (verdict := run_case(case, rules, 0.0)).ok] == []
+
+
+@pytest.mark.parametrize("block", blocks("yaml eval"), ids=str)
+def test_cases_for_the_planner_are_such_that_the_example_macros_can_meet_them(block: Block) -> None:
+    registry = load([str(ROOT / "workflows")])
+    assert [told for case in eval_cases.parse_cases(block.text, str(block)) for told in eval_cases.misfits(case, registry)] == []
 
 
 def test_every_column_of_a_recorded_decision_is_there() -> None:
