@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import json
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -18,6 +19,8 @@ from nats.aio.client import Client
 from nats.js.kv import KeyValue
 
 from heddle import deadletters, events, subjects
+from heddle.admission import Admission
+from heddle.broker.admissions import admissions
 from heddle.broker.outcomes import OutcomesFull, first_outcome, stored_outcome
 from heddle.broker.parked import Parked, park, parked_goals, unpark
 from heddle.broker.periodic import every
@@ -40,6 +43,7 @@ MODEL_DELAY: Final = 5.0
 CLAIM_DELAY: Final = 1.0
 PARKED_EVERY: Final = 1.0
 """Seconds between looks for goals that were approved, or have waited too long."""
+ANNOUNCE_EVERY: Final = 3.0
 CLAIM_RENEW: Final = 8.0
 """Seconds between renewals of a claim, which lasts 30 s."""
 _FOLLOWED: Final = 256
@@ -69,6 +73,8 @@ class Orchestrator:
     records: KeyValue
     planning: PlanningLog
     ack_wait: float
+    cards: KeyValue
+    admission: Admission | None = None
     clock: Callable[[], float] = time.time
     goals: Intake = field(init=False)
     outcomes: Intake = field(init=False)
@@ -328,6 +334,17 @@ class Orchestrator:
             delivery.body, detail, source=delivery.origin, at=self.clock(), by=f"orchestrator/{self.replica}", rules=None, goal=True
         )
 
+    async def announce(self) -> None:
+        """Say that this replica is there, and how far its model is admitted."""
+        card = {
+            "replica": self.replica,
+            "model": self.planner.model.name if self.planner.model else None,
+            "admission": self.admission.told if self.admission else None,
+            "macros": sorted(self.planner.offers.macros),
+        }
+        with contextlib.suppress(nats.errors.Error, TimeoutError):
+            await self.cards.put(subjects.orchestrator_card(self.replica), json.dumps(card).encode())
+
     async def drain(self, grace: float) -> None:
         """Take nothing more; let goals in work finish for `grace` seconds, then hand them back."""
         await self.goals.stop()
@@ -337,6 +354,17 @@ class Orchestrator:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+@asynccontextmanager
+async def _beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Work that goes on beside the block, and is ended with it."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
 
 
 def _came(goal: Goal, delivery: Delivery) -> Came:
@@ -374,6 +402,10 @@ async def orchestrating(
     outbox = Outbox(client, observer)
     await outbox.start()
     js = client.jetstream()
+    admission = None
+    if planner.model is not None and planner.settings.planner.admission == "on":
+        admission = Admission(planner.model, planner.offers, planner.settings, await admissions(client), observer)
+        planner = replace(planner, admitted=admission.passed)
     orchestrator = Orchestrator(
         client,
         planner,
@@ -384,6 +416,8 @@ async def orchestrating(
         records=await js.key_value(subjects.GOAL_RECORDS),
         planning=PlanningLog(observer, telemetry.capture_argument_drift),
         ack_wait=settings.ack_wait,
+        cards=await js.key_value(subjects.WORKERS),
+        admission=admission,
     )
     orchestrator.goals = Intake(client, settings.goals, orchestrator.on_goal, observer)
     orchestrator.outcomes = Intake(client, _FOLLOWED, orchestrator.on_outcome, observer)
@@ -416,6 +450,8 @@ async def orchestrating(
             looked_after(orchestrator.goals, orchestrator.outcomes, outbox),
             every(PARKED_EVERY, orchestrator.look_at_parked),
             every(telemetry.export_interval, orchestrator.planning.sum_up),
+            every(ANNOUNCE_EVERY, orchestrator.announce, at_once=True),
+            _beside(planner.warm()),
         ):
             yield orchestrator
             await orchestrator.drain(settings.ack_wait)

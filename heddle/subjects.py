@@ -21,6 +21,7 @@ ORIGINALS: Final = "HEDDLE_ORIGINALS"
 DEAD: Final = "HEDDLE_DEAD"
 DECISIONS: Final = "HEDDLE_DECISIONS"
 LEASES: Final = "HEDDLE_LEASES"
+SESSIONS: Final = "HEDDLE_SESSIONS"
 
 CLAIMS: Final = "HEDDLE_CLAIMS"
 GOAL_RECORDS: Final = "HEDDLE_GOAL_RECORDS"
@@ -102,6 +103,11 @@ def decisions(replica: str) -> str:
     return f"heddle.decisions.{replica}"
 
 
+def session(name: str) -> str:
+    """Where the events of a session are kept."""
+    return f"heddle.sessions.{name}"
+
+
 def router_card(replica: str) -> str:
     """Where a router replica announces itself in HEDDLE_WORKERS, beside the workers."""
     return f"router.{replica}"
@@ -110,6 +116,16 @@ def router_card(replica: str) -> str:
 def is_router_card(key: str) -> bool:
     """Is this key of HEDDLE_WORKERS a router's?"""
     return key.startswith("router.")
+
+
+def orchestrator_card(replica: str) -> str:
+    """Where an orchestrator replica announces itself in HEDDLE_WORKERS, beside the workers."""
+    return f"orchestrator.{replica}"
+
+
+def is_worker_card(key: str) -> bool:
+    """Is this key of HEDDLE_WORKERS a worker's?"""
+    return not key.startswith(("router.", "orchestrator."))
 
 
 def worker_durable(worker_type: str, tier: str) -> str:

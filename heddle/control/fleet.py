@@ -33,7 +33,7 @@ async def workers(client: Client) -> list[WorkerCard]:
         cards = await announcements(client)
     except BrokerError:  # no role has run against this server yet
         return []
-    found = [WorkerCard(card["replica"], card["types"], card["tiers"]) for key, card in cards.items() if not subjects.is_router_card(key)]
+    found = [WorkerCard(card["replica"], card["types"], card["tiers"]) for key, card in cards.items() if subjects.is_worker_card(key)]
     return sorted(found, key=lambda card: card.replica)
 
 
