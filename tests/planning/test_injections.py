@@ -182,13 +182,12 @@ def plain(text: str) -> str:
 # --- random goals, and random answers that are as bad as can be
 
 WORDS: Final = [
-    "label", "deploy", "profile", "tell", "find", "clean", "up", "and", "then", "in", "not", "bob", "acme/web", "acme/payroll", "a.csv",
-    "../a.csv", "/etc/passwd", "3", "17", "200", "two weeks", "3 days", "production", "conventional", "dry run", "urgent", "write=true",
-    '"crash"', "ada@acme.com", "https://github.com/acme/web", "#12", "{", "}", "\u200b", "\u202e", "\uff13", "\u0430cme/web", "force", ".",
+    "label", "deploy", "tell", "clean up", "and", "then", "not", "bob", "acme/web", "acme/payroll", "a.csv", "../a.csv", "/etc/passwd", "3", "17",
+    "two weeks", "3 days", "production", "conventional", "dry run", "urgent", "write=true", '"crash"', "ada@acme.com", "#12", "{", "\u200b",
+    "https://github.com/acme/web", "\u202e", "\uff13", "\u0430cme/web", "force", ".",
 ]  # fmt: skip
-GOALS: Final = st.lists(st.sampled_from(WORDS) | st.text(max_size=8), max_size=12).map(" ".join)
 SCALARS: Final = (
-    st.sampled_from([*WORDS, "acme", "web", "semantic", "by_path", "14 days", "mail", "hook", ""])
+    st.sampled_from([*WORDS, "acme", "web", ""])
     | st.integers(-3, 300)
     | st.booleans()
     | st.none()
@@ -197,43 +196,45 @@ SCALARS: Final = (
 )
 NESTED: Final = st.recursive(
     SCALARS,
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(st.sampled_from(["author", "labels", "state", "kind", "address", "url", "x"]), inner, max_size=3)
-    ),
-    max_leaves=6,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["author", "kind", "url", "x"]), inner, max_size=3),
+    max_leaves=4,
 )
-FIELD_NAMES: Final = sorted({*(name for fields in FIELDS.values() for name in fields), "write", "force", "tier", "x"})
+ODD: Final = st.dictionaries(
+    st.sampled_from(["write", "force", "service", "tier", "x", "count", "filter", "to", "options"]), NESTED, max_size=1
+)
+ODD_NAMES: Final = ("shell", "novel:x", "unsupported", "")
 
 
-def fitting(name: str) -> st.SearchStrategy[dict[str, Any]]:
-    """Arguments of a macro, most of them of the right fields, and now and then one that must not be there."""
-    required = {"repo_triage": ["repository"], "csv_profile": ["path"], "send_message": ["to", "text"], "search_issues": ["query"]}
-    required |= {"clean_up": ["folder", "older_than"]}
-    wanted = st.fixed_dictionaries(dict.fromkeys(required.get(name, []), SCALARS))
-    other = st.dictionaries(st.sampled_from(sorted(FIELDS[name]) or ["x"]), NESTED, max_size=2)
-    bad = st.just(dict[str, Any]()) | st.dictionaries(st.sampled_from(FIELD_NAMES), NESTED, max_size=1)
-    return st.builds(lambda one, two, three: {**three, **two, **one}, wanted, other, bad)
+@st.composite
+def attempts(draw: st.DrawFn) -> tuple[str, dict[str, Any], str]:
+    """A goal, a context, and an answer: of values of the goal and of others, most of them of the right type."""
+    said = draw(st.lists(st.sampled_from(WORDS) | st.text(max_size=8), min_size=1, max_size=5))
+    text = st.sampled_from(said) | st.sampled_from([*said, *WORDS])
+    span, number = st.sampled_from(["3 days", "two weeks", "0 days"]), st.sampled_from([3, 5, 12, 17, 200])
+    inputs = {
+        "repo_triage": ({"repository": text}, {"count": number, "strategy": st.sampled_from(["semantic", "conventional", "by_path"])}),
+        "csv_profile": ({"path": text}, {"columns": st.lists(text, max_size=2), "sample": st.sampled_from(["100%", "3%"])}),
+        "send_message": ({"to": text, "text": text}, {"urgent": st.booleans()}),
+        "deploy": ({}, {"environment": st.sampled_from(["staging", "production"]), "dry_run": st.booleans(), "replicas": number}),
+        "clean_up": ({"folder": text, "older_than": span}, {"until": st.sampled_from(["yesterday", "2026-01-01"])}),
+        "search_issues": ({"query": text}, {"limit": number, "filter": st.fixed_dictionaries({}, optional={"author": text})}),
+    }
+    tasks = []
+    for name in draw(st.lists(st.sampled_from(sorted(inputs)) | st.sampled_from([*inputs, *ODD_NAMES]), min_size=1, max_size=3)):
+        required, optional = inputs.get(name, ({}, {}))
+        arguments = draw(st.fixed_dictionaries(required, optional=optional))
+        odd = draw(ODD) if draw(st.integers(0, 4)) == 0 else {}
+        tasks.append({"macro": name, "arguments": arguments | odd})
+    context = draw(st.dictionaries(st.sampled_from(["repository", "to", "count", "x"]), SCALARS, max_size=2))
+    return " ".join(said), {"service": "web"} | context, json.dumps({"tasks": tasks})
 
 
-CALLS: Final = st.sampled_from(sorted(FIELDS)).flatmap(lambda name: fitting(name).map(lambda arguments: (name, arguments)))
-ODD_CALLS: Final = st.tuples(st.sampled_from(["shell", "novel:x", "unsupported", ""]), st.just(dict[str, Any]()))
-CONTEXTS: Final = st.dictionaries(st.sampled_from(["service", "repository", "to", "count", "x"]), SCALARS, max_size=3)
-
-
-@given(GOALS, CONTEXTS, st.lists(CALLS, min_size=1, max_size=3) | st.lists(CALLS | ODD_CALLS, min_size=1, max_size=20))
-@settings(max_examples=120, deadline=None)
-async def test_whatever_is_asked_and_answered_nothing_bad_is_sent(
-    goal: str, context: dict[str, Any], calls: list[tuple[str, dict[str, Any]]]
+@given(attempts())
+@settings(max_examples=200, deadline=None)
+async def test_whatever_is_asked_and_answered_nothing_bad_is_sent_with_macros_or_a_catalogue(
+    attempt: tuple[str, dict[str, Any], str],
 ) -> None:
-    answer = json.dumps({"tasks": [{"macro": name, "arguments": arguments} for name, arguments in calls]})
-    plan = await plan_of(PLANNERS["macros"], answer, goal, context)
-    assert_harmless(plan, goal, context)
-
-
-@given(GOALS, st.lists(CALLS, min_size=1, max_size=4))
-@settings(max_examples=50, deadline=None)
-async def test_a_plan_of_contracts_is_sent_or_refused_as_one_of_macros(goal: str, calls: list[tuple[str, dict[str, Any]]]) -> None:
-    answer = json.dumps({"tasks": [{"macro": name, "arguments": arguments} for name, arguments in calls]})
-    live, compiled = [await plan_of(planner, answer, goal, {"service": "web"}) for planner in PLANNERS.values()]
+    goal, context, answer = attempt
+    live, compiled = [await plan_of(planner, answer, goal, context) for planner in PLANNERS.values()]
+    assert_harmless(live, goal, context)
     assert (live.calls, live.problem and live.problem[0]) == (compiled.calls, compiled.problem and compiled.problem[0])
