@@ -21,6 +21,7 @@ ORIGINALS: Final = "HEDDLE_ORIGINALS"
 DEAD: Final = "HEDDLE_DEAD"
 DECISIONS: Final = "HEDDLE_DECISIONS"
 LEASES: Final = "HEDDLE_LEASES"
+SESSIONS: Final = "HEDDLE_SESSIONS"
 
 CLAIMS: Final = "HEDDLE_CLAIMS"
 GOAL_RECORDS: Final = "HEDDLE_GOAL_RECORDS"
@@ -100,6 +101,11 @@ def rules_text(digest: str) -> str:
 def decisions(replica: str) -> str:
     """Where a router replica records its decisions."""
     return f"heddle.decisions.{replica}"
+
+
+def session(name: str) -> str:
+    """Where the events of a session are kept."""
+    return f"heddle.sessions.{name}"
 
 
 def router_card(replica: str) -> str:

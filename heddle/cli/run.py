@@ -38,9 +38,13 @@ from heddle.router.reading import parse_rules
 from heddle.router.reload import FROM_NATS, BucketSource, FileSource, reloading
 from heddle.router.router import routing
 from heddle.settings import load_settings
+from heddle.subjects import FRONTIER
 from heddle.telemetry.observer import Observer, logger
 from heddle.worker.serving import working
 from heddle.worker.supervisor import supervising
+
+NOVEL_MACRO = "heddle.frontier.novel"
+"""The module of the macro `novel`, which only a worker of the frontier tier serves, and only if its model is configured."""
 
 app = typer.Typer(no_args_is_help=True, help="Run one role, for production; any number of replicas share its work.")
 
@@ -188,7 +192,10 @@ async def _work(
     """One worker process, until its supervisor ends it."""
     stopped = asyncio.create_task(until_stopped(once=False))
     settings = load_settings()
-    registry = load(macro_sources(macros))
+    sources = macro_sources(macros)
+    if tiers == [FRONTIER] and settings.frontier.provider is not None:
+        sources = [*sources, NOVEL_MACRO]
+    registry = load(sources)
     for tier in tiers or ():
         if not is_name(tier):
             raise SettingsError(f"--tiers: {tier!r} cannot be a tier's name: lower-case letters, digits, - and _, at most 63")
