@@ -213,7 +213,7 @@ class Orchestrator:
             self._known.popitem(last=False)
 
     async def _end(self, delivery: Delivery, ending: Ending) -> None:
-        await deadletters.end(self.client, self.outbox, self.observer, ending, delivery.body)
+        await deadletters.end(self.client, self.outbox, self.observer, ending, delivery.body, delivery.headers)
         self.observer.see(
             events.GOALS_ENDED,
             "a goal could not go on",

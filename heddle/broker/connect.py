@@ -23,6 +23,10 @@ STREAM_NAME_IN_USE: Final = 10058
 NO_MESSAGE: Final = 10037
 MAXIMUM_REACHED: Final = 10077
 """JetStream's error code when a stream or a subject is at its cap."""
+ONLY_IF_NEW: Final = {"Nats-Expected-Last-Subject-Sequence": "0"}
+"""The header of a publish that the server is to refuse if its stream holds a message on that subject."""
+NOT_NEW: Final = frozenset({10071, 10164})
+"""JetStream's error codes when it does."""
 
 _OUTBOUND_BYTES: Final = 16 << 20
 
@@ -206,9 +210,21 @@ async def stored_from(client: Client, stream: str, sequence: int, subject_filter
     Raises:
         BrokerError: the stream did not answer.
     """
+    return await _stored(client, stream, {"batch": count, "seq": max(1, sequence), "next_by_subj": subject_filter})
+
+
+async def last_of_each(client: Client, stream: str, subject_filter: str) -> list[Stored]:
+    """The last message on each matching subject, oldest first, in one request; there may be 1,024 such subjects at most.
+
+    Raises:
+        BrokerError: there are more, or the stream did not answer.
+    """
+    return await _stored(client, stream, {"batch": 1024, "multi_last": [subject_filter]})
+
+
+async def _stored(client: Client, stream: str, request: dict[str, Any]) -> list[Stored]:
     inbox = client.new_inbox()
     subscription = await client.subscribe(inbox)
-    request = {"batch": count, "seq": max(1, sequence), "next_by_subj": subject_filter}
     found: list[Stored] = []
     try:
         await client.publish(f"$JS.API.DIRECT.GET.{stream}", json.dumps(request).encode(), reply=inbox)

@@ -11,7 +11,7 @@ from rich.markup import escape
 from heddle.broker.connect import connected
 from heddle.cli.options import Output, OutputFormat, Server, server_url
 from heddle.cli.output import Exit, console, fail, print_json, print_table, run
-from heddle.control.deadletters import letter, newest_letters
+from heddle.control.deadletters import Wanted, letter, page
 from heddle.errors import Code
 from heddle.messages import DeadLetter
 from heddle.telemetry.observer import Observer
@@ -34,7 +34,8 @@ def list_letters(
 
     async def work() -> list[DeadLetter]:
         async with connected(server_url(server), "cli", Observer()) as client:
-            return await newest_letters(client, None if everything else limit, code=code or "*", worker_type=worker_type or "*")
+            wanted = Wanted(code=code, worker_type=worker_type)
+            return [kept.letter for kept in (await page(client, wanted, limit=10**9 if everything else limit)).letters]
 
     letters = run(work(), output)
     if output is OutputFormat.JSON:
@@ -64,7 +65,8 @@ def show(
 
     async def work() -> DeadLetter | None:
         async with connected(server_url(server), "cli", Observer()) as client:
-            return await letter(client, letter_id)
+            kept = await letter(client, letter_id)
+            return kept.letter if kept is not None else None
 
     found = run(work(), output)
     if found is None:
