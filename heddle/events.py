@@ -33,6 +33,7 @@ OUTCOMES_ALREADY_STORED = Event("heddle_outcomes_already_stored", "Outcomes that
 DEAD_LETTERS = Event("heddle_dead_letters", "Dead letters written.", ("code",))
 GOALS_PLANNED = Event("heddle_goals_planned", "Goals that became a plan.", ("planned_by",), "info")
 GOALS_ENDED = Event("heddle_goals_ended", "Goals that ended, by their record's status.", ("status",), "info")
+GOALS_AMENDED = Event("heddle_goals_amended", "Records of ended goals that a replayed task's outcome changed.", ("status",), "info")
 MODEL_CALLS = Event("heddle_model_calls", "Calls of a model.", ("model",))
 MODEL_AWAITED = Event("heddle_model_awaited", "Goals handed back because the model server did not answer.", (), "warning")
 PUBLISHES_REPEATED = Event("heddle_publishes_repeated", "Publishes sent again because no PubAck came.", (), "warning")

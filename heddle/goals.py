@@ -22,7 +22,7 @@ class GoalState(BaseModel):
 
     Attributes:
         stored: seconds since the epoch at which the goal was stored.
-        planned: the same for its plan; the tasks follow at once.
+        planned: the same for its plan; the tasks follow at once. Of a goal that never became a plan, when that was clear.
         tasks: the tasks as they were published.
     """
 
@@ -38,6 +38,15 @@ class GoalState(BaseModel):
     note: str | None = None
     tasks: tuple[TaskMessage, ...]
     record: dict[str, Any] | None = None
+
+    @property
+    def key(self) -> str:
+        """Where HEDDLE_GOAL_RECORDS keeps it."""
+        return f"{self.goal_id}.{self.generation}"
+
+    def encode(self) -> bytes:
+        """As it is kept."""
+        return self.model_dump_json(exclude_none=True).encode()
 
 
 def goal_state(goal: Goal, goal_id: str, plan: Plan, offers: Offers, stored: float, now: float) -> GoalState:
@@ -97,16 +106,58 @@ def finished_record(state: GoalState, outcomes: Sequence[TaskResult], now: float
     where unknown.
     """
     rows = [_row(state, task, outcome) for task, outcome in zip(state.tasks, outcomes, strict=True)]
-    completed = sum(row["status"] == "completed" for row in rows)
-    status = "completed" if completed == len(rows) else "partial" if completed else "failed"
     return _record(
-        state.goal_id, state.instruction, state.planned_by, state.model_calls, state.note, rows, status, (now - state.stored) * 1000
+        state.goal_id, state.instruction, state.planned_by, state.model_calls, state.note, rows, _status(rows), (now - state.stored) * 1000
     )
+
+
+def _status(rows: Sequence[Mapping[str, Any]]) -> Literal["completed", "partial", "failed"]:
+    completed = sum(row["status"] == "completed" for row in rows)
+    return "completed" if completed == len(rows) else "partial" if completed else "failed"
+
+
+def amended_record(state: GoalState, later: Mapping[str, tuple[int, TaskResult]], now: float) -> dict[str, Any] | None:
+    """The record of a goal that has ended, with the outcomes of tasks that were replayed since; None if it has them all.
+
+    A later generation's outcome takes its task's row; `amendments` counts how often that happened, and `amended_at` says when.
+
+    Args:
+        state: with its record.
+        later: by task id, the newest generation that has an outcome, and that.
+        now: seconds since the epoch.
+    """
+    record = state.record or {}
+    rows = {row["task_id"]: row for row in record["tasks"]}
+    newer = {
+        task.task_id or "": {**_row(state, task, later[task.task_id or ""][1]), "generation": later[task.task_id or ""][0]}
+        for task in state.tasks
+        if task.task_id in later and later[task.task_id][0] > rows[task.task_id].get("generation", state.generation)
+    }
+    if not newer:
+        return None
+    told = [newer.get(row["task_id"], row) for row in record["tasks"]]
+    amended = {"amendments": record.get("amendments", 0) + 1, "amended_at": format_time(now)}
+    return {**record, "tasks": told, "status": _status(told), **amended}
 
 
 def unplanned_record(goal_id: str, instruction: str, model_calls: int, stored: float, now: float, error: str) -> dict[str, Any]:
     """The record of a goal that never became a plan."""
     return _record(goal_id, instruction, None, model_calls, None, [], "failed", (now - stored) * 1000) | {"error": error}
+
+
+def unplanned_state(record: dict[str, Any], generation: int, stored: float, now: float) -> GoalState:
+    """What is kept of a goal that never became a plan: its record, so that it is listed with the others."""
+    return GoalState(
+        goal_id=record["goal_id"],
+        generation=generation,
+        instruction=record["instruction"],
+        stored=stored,
+        planned=now,
+        planned_by="",
+        model_calls=record["model_calls"],
+        tasks=(),
+        record=record,
+    )
 
 
 def _record(

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
@@ -17,13 +17,15 @@ from nats.aio.client import Client
 from nats.js.kv import KeyValue
 
 from heddle import deadletters, events, subjects
+from heddle.amendments import amend, goal_of_replayed
+from heddle.broker.cancellations import cancellations
 from heddle.broker.outcomes import OutcomesFull, first_outcome, stored_outcome
 from heddle.broker.periodic import every
 from heddle.broker.relay import Delivery, Headers, Intake, Outbox, Source, looked_after
 from heddle.broker.streams import Streams, make_consumer
 from heddle.deadletters import Ending
 from heddle.errors import BrokerError, Code, DecodeError, ModelUnavailable
-from heddle.goals import GoalState, final_result, finished_record, goal_state, task_subjects, unplanned_record
+from heddle.goals import GoalState, final_result, finished_record, goal_state, task_subjects, unplanned_record, unplanned_state
 from heddle.messages import GOAL_WORKER_TYPE, Goal, TaskResult, decode, parse_time, task_hash
 from heddle.planner import Planner
 from heddle.planning.goal import Asked
@@ -52,6 +54,7 @@ class Orchestrator:
 
     Attributes:
         planner: replaced as a whole when macros are read again.
+        cancelled: who cancelled what, by the keys of HEDDLE_CANCEL.
         ended: outcomes known to be stored, by subject, so that a goal's progress costs few requests; only a memory.
     """
 
@@ -63,6 +66,8 @@ class Orchestrator:
     claims: KeyValue
     records: KeyValue
     ack_wait: float
+    max_replays: int
+    cancelled: Mapping[str, str] = field(default_factory=dict)
     clock: Callable[[], float] = time.time
     goals: Intake = field(init=False)
     outcomes: Intake = field(init=False)
@@ -106,8 +111,12 @@ class Orchestrator:
         key = f"{goal_id}.{goal.generation}"
         if delivery.delivered > 1 and await stored_outcome(self.client, subjects.goal_outcome(goal_id, goal.generation)) is not None:
             return
+        if goal.generation > self.max_replays:
+            told = f"replayed {goal.generation} times; orchestrator.max_replays is {self.max_replays}"
+            await self._end(delivery, self._unplannable(goal, goal_id, delivery, _UNTRIED, Code.LOOP, told))
+            return
         state = await self._state(key)
-        if state is None:
+        if state is None and not await self._end_if_cancelled(delivery, goal, goal_id, _UNTRIED):
             async with self._claim(key):
                 state = await self._state(key) or await self._plan(delivery, goal, goal_id, key)
         if state is not None:
@@ -119,15 +128,26 @@ class Orchestrator:
         plan = await planner.plan(Asked(goal.instruction, goal.context, _asked_at(goal, delivery)))
         if plan.model_calls:
             self.observer.count(events.MODEL_CALLS, plan.planned_by)
+        if await self._end_if_cancelled(delivery, goal, goal_id, plan):
+            return None
         if plan.problem is not None:
             await self._end(delivery, self._unplannable(goal, goal_id, delivery, plan, *plan.problem))
             return None
         state = goal_state(goal, goal_id, plan, planner.offers, delivery.stored, self.clock())
-        await self.records.put(key, state.model_dump_json(exclude_none=True).encode())
+        await self.records.put(key, state.encode())
         self.observer.see(
             events.GOALS_PLANNED, "planned a goal", planned_by=plan.planned_by, goal_id=goal_id, tasks=len(plan.calls), note=plan.note
         )
         return state
+
+    async def _end_if_cancelled(self, delivery: Delivery, goal: Goal, goal_id: str, plan: Plan) -> bool:
+        """End a goal that was cancelled before its tasks went out; theirs is to be cancelled afterwards."""
+        by = self.cancelled.get(subjects.cancelled_goal(goal_id, goal.generation))
+        if by is None:
+            return False
+        told = f"{by} cancelled it before its tasks were sent"
+        await self._end(delivery, self._unplannable(goal, goal_id, delivery, plan, Code.CANCELLED, told))
+        return True
 
     async def _publish_tasks(self, delivery: Delivery, state: GoalState) -> None:
         """Publish the stored plan, whole; ids come from the goal's place, so that doing it twice is doing it once."""
@@ -181,8 +201,12 @@ class Orchestrator:
         parts = subjects.parse_task_outcome(delivery.subject)
         key = f"{parts.goal_id}.{parts.generation}"
         state = await self._state(key)
-        if state is None or state.record is not None or parts.task not in {task_hash(task.task_id or "") for task in state.tasks}:
-            return  # a task with a parent of the client's own, or a goal that has ended
+        if state is None or parts.task not in {task_hash(task.task_id or "") for task in state.tasks}:
+            if parts.generation and (key_before := await goal_of_replayed(self.client, parts)) is not None:
+                await self._amend(key_before)
+            return  # else a task with a parent of the client's own
+        if state.record is not None:
+            return
         self._remember(delivery.subject, decode(TaskResult, delivery.body))
         found = []
         for subject in task_subjects(state):
@@ -203,9 +227,16 @@ class Orchestrator:
             TaskResult,
             await first_outcome(self.client, self.outbox, subjects.goal_outcome(state.goal_id, state.generation), final.encode()),
         )
-        ended = state.model_copy(update={"record": stands.output})
-        await self.records.put(key, ended.model_dump_json(exclude_none=True).encode())
+        entry = await self.records.get(key)
+        if GoalState.model_validate_json(entry.value or b"").record is None:
+            with contextlib.suppress(nats.js.errors.KeyWrongLastSequenceError):  # another replica was faster, and may have amended it
+                await self.records.update(key, state.model_copy(update={"record": stands.output}).encode(), last=entry.revision)
         self.observer.see(events.GOALS_ENDED, "a goal ended", status=stands.output["status"], goal_id=state.goal_id)
+        if stands.output["status"] != "completed":  # a task that was replayed may have ended before the others
+            await self._amend(key)
+
+    async def _amend(self, key: str) -> None:
+        await amend(self.client, self.outbox, self.records, self.observer, key, self.clock())
 
     def _remember(self, subject: str, outcome: TaskResult) -> None:
         self._known[subject] = outcome
@@ -214,6 +245,10 @@ class Orchestrator:
 
     async def _end(self, delivery: Delivery, ending: Ending) -> None:
         await deadletters.end(self.client, self.outbox, self.observer, ending, delivery.body, delivery.headers)
+        if ending.output is not None:
+            state = unplanned_state(ending.output, ending.generation, delivery.stored, ending.at)
+            with contextlib.suppress(nats.js.errors.KeyWrongLastSequenceError):  # it is there already
+                await self.records.create(state.key, state.encode())
         self.observer.see(
             events.GOALS_ENDED,
             "a goal could not go on",
@@ -261,6 +296,8 @@ def _asked_at(goal: Goal, delivery: Delivery) -> float:
     return delivery.stored if goal.created_at is None else parse_time(goal.created_at).timestamp()
 
 
+_UNTRIED: Final = Plan("", 0)
+"""Stands for the plan of a goal that no model was asked about."""
 _ANSWER: Final = 4000
 """Characters of a model's raw answer that a failed outcome keeps."""
 
@@ -282,6 +319,7 @@ async def orchestrating(
         claims=await js.key_value(subjects.CLAIMS),
         records=await js.key_value(subjects.GOAL_RECORDS),
         ack_wait=settings.ack_wait,
+        max_replays=settings.max_replays,
     )
     orchestrator.goals = Intake(client, settings.goals, orchestrator.on_goal, observer)
     orchestrator.outcomes = Intake(client, _FOLLOWED, orchestrator.on_outcome, observer)
@@ -306,11 +344,14 @@ async def orchestrating(
             max_ack_pending=_REPLICAS * _FOLLOWED,
         )
 
-    await orchestrator.outcomes.add(Source(subjects.OUTCOMES, streams.created[subjects.OUTCOMES], subjects.FOLLOWER_DURABLE, make_follower))
-    await orchestrator.goals.add(Source(subjects.GOALS, streams.created[subjects.GOALS], subjects.ORCHESTRATOR_DURABLE, make_goals))
-    observer.see(events.ROLE_STARTED, "orchestrating", role="orchestrator", replica=replica, macros=sorted(planner.offers.macros))
+    following = Source(subjects.OUTCOMES, streams.created[subjects.OUTCOMES], subjects.FOLLOWER_DURABLE, make_follower)
+    taking = Source(subjects.GOALS, streams.created[subjects.GOALS], subjects.ORCHESTRATOR_DURABLE, make_goals)
     try:
-        async with looked_after(orchestrator.goals, orchestrator.outcomes, outbox):
+        async with cancellations(client) as known, looked_after(orchestrator.goals, orchestrator.outcomes, outbox):
+            orchestrator.cancelled = known.known
+            await orchestrator.outcomes.add(following)
+            await orchestrator.goals.add(taking)
+            observer.see(events.ROLE_STARTED, "orchestrating", role="orchestrator", replica=replica, macros=sorted(planner.offers.macros))
             yield orchestrator
             await orchestrator.drain(settings.ack_wait)
     finally:

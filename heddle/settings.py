@@ -85,6 +85,7 @@ class OrchestratorSettings(Section):
 
     ack_wait: float = Field(10.0, gt=0.2, description="Seconds until an unacknowledged goal goes to another replica.")
     goals: int = Field(4, ge=1, description="Goals planned at the same time.")
+    max_replays: int = Field(8, ge=0, description="Times that a goal may be replayed; once more, and it ends as `loop`.")
 
 
 class WorkerSettings(Section):

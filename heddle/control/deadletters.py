@@ -131,7 +131,9 @@ async def scan(
     end = end if before is None else min(end, before)
     total, read = 0, 0
     if progress is not None:
-        total = await count_from(client, subjects.DEAD, wanted.subject, first) - await count_from(client, subjects.DEAD, wanted.subject, end)
+        total = await count_from(client, subjects.DEAD, wanted.subject, first) - await count_from(
+            client, subjects.DEAD, wanted.subject, end
+        )
     while stored := await newest_before(client, subjects.DEAD, wanted.subject, chunk, first, end):
         end, read = stored[-1].sequence, read + len(stored)
         if progress is not None:

@@ -75,7 +75,10 @@ class Expiry:
         elif served:
             code, detail = Code.EXPIRED, f"expires_at {task.expires_at} passed before a worker could start the task"
         else:
-            code, detail = Code.NO_WORKER, f"expires_at {task.expires_at} passed and no worker is announced for {worker_type} on tier {tier}"
+            code, detail = (
+                Code.NO_WORKER,
+                f"expires_at {task.expires_at} passed and no worker is announced for {worker_type} on tier {tier}",
+            )
         await self.ender.end(subjects.TASKS, stored, task, task_id, tier, code, detail)
 
     async def _queue(self, worker_type: str, tier: str) -> _Queue:
