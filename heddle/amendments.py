@@ -46,7 +46,9 @@ async def amend(client: Client, outbox: Outbox, records: KeyValue, observer: Obs
         except KeyNotFoundError:
             return
         state = GoalState.model_validate_json(entry.value or b"")
-        record = None if state.record is None else amended_record(state, await _later_outcomes(client, state), now)
+        if state.record is None:
+            return
+        record = amended_record(state, await _later_outcomes(client, state), now)
         if record is None:
             return
         subject = subjects.goal_outcome(state.goal_id, state.generation + record["amendments"])

@@ -17,7 +17,7 @@ import pydantic_core
 from nats.aio.client import Client
 
 from heddle import events, subjects
-from heddle.broker.connect import NOT_NEW, ONLY_IF_NEW
+from heddle.broker.connect import EXPECTED_LAST, NOT_LAST
 from heddle.broker.outcomes import first_outcome
 from heddle.broker.relay import Headers, Outbox
 from heddle.envelope import Routable
@@ -330,9 +330,9 @@ async def make_sure_of_letter(
     if letter.whole is not None:
         await outbox.publish(subjects.original(letter.id), letter.whole)
     try:
-        await outbox.publish(letter.subject, letter.body, {"Nats-Msg-Id": letter.id, **ONLY_IF_NEW})
+        await outbox.publish(letter.subject, letter.body, {"Nats-Msg-Id": letter.id, EXPECTED_LAST: "0"})
     except Refused as refused:
-        if refused.code not in NOT_NEW:
+        if refused.code not in NOT_LAST:
             raise
     else:
         observer.count(events.DEAD_LETTERS, letter.code)

@@ -128,11 +128,11 @@ def amended_record(state: GoalState, later: Mapping[str, tuple[int, TaskResult]]
     """
     record = state.record or {}
     rows = {row["task_id"]: row for row in record["tasks"]}
-    newer = {
-        task.task_id or "": {**_row(state, task, later[task.task_id or ""][1]), "generation": later[task.task_id or ""][0]}
-        for task in state.tasks
-        if task.task_id in later and later[task.task_id][0] > rows[task.task_id].get("generation", state.generation)
-    }
+    newer = {}
+    for task in state.tasks:
+        generation, outcome = later.get(task.task_id or "", (0, None))
+        if outcome is not None and generation > rows[task.task_id].get("generation", state.generation):
+            newer[task.task_id] = {**_row(state, task, outcome), "generation": generation}
     if not newer:
         return None
     told = [newer.get(row["task_id"], row) for row in record["tasks"]]
