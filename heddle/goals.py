@@ -93,6 +93,16 @@ def goal_state(goal: Goal, goal_id: str, plan: Plan, offers: Offers, stored: flo
     )
 
 
+Standing = Literal["waiting", "planning", "parked", "running", "completed", "partial", "failed"]
+"""Where a goal stands: in its stream, with a model, waiting for an approval, with its tasks on their way, or ended."""
+
+
+def standing_of(state: GoalState) -> Standing:
+    """Where a goal stands that has a plan or has ended."""
+    ended: dict[str, Standing] = {"completed": "completed", "partial": "partial"}
+    return "running" if state.record is None else ended.get(state.record["status"], "failed")
+
+
 def task_subjects(state: GoalState) -> list[str]:
     """Where the outcomes of a goal's tasks are, in the plan's order."""
     return [subjects.task_outcome(task.task_id or "", state.goal_id, state.generation) for task in state.tasks]

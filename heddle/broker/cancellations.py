@@ -13,6 +13,7 @@ from nats.aio.msg import Msg
 from heddle import subjects
 from heddle.broker.connect import stored_from
 from heddle.broker.periodic import every
+from heddle.errors import BrokerError
 from heddle.messages import task_hash
 
 _LOOK_EVERY = 5.0
@@ -33,6 +34,17 @@ async def cancel(client: Client, key: str, by: str) -> None:
     """
     bucket = await client.jetstream().key_value(subjects.CANCEL)
     await bucket.put(key, by.encode())
+
+
+async def all_cancelled(client: Client) -> dict[str, str]:
+    """Who cancelled what in the last day, by key.
+
+    Raises:
+        BrokerError: the bucket does not answer.
+    """
+    known = Cancellations(client, lambda _: None)
+    await known.read()
+    return known.known
 
 
 def who_cancelled(known: Mapping[str, str], task_id: str, goal_id: str | None, generation: int) -> str | None:
@@ -63,13 +75,21 @@ class Cancellations:
     _next: int = 1
 
     async def look(self) -> None:
-        """Read what came since the last look."""
+        """Read what came since the last look; what the server does not give now is read by a later one."""
+        with suppress(BrokerError):
+            await self.read()
+
+    async def read(self) -> None:
+        """Read what came since the last time.
+
+        Raises:
+            BrokerError: the bucket does not answer.
+        """
         prefix = f"$KV.{subjects.CANCEL}."
-        with suppress(nats.errors.Error, TimeoutError):
-            while found := await stored_from(self.client, f"KV_{subjects.CANCEL}", self._next, f"{prefix}>", _PAGE):
-                self._next = found[-1].sequence + 1
-                for one in found:
-                    self._take(one.subject.removeprefix(prefix), one.body)
+        while found := await stored_from(self.client, f"KV_{subjects.CANCEL}", self._next, f"{prefix}>", _PAGE):
+            self._next = found[-1].sequence + 1
+            for one in found:
+                self._take(one.subject.removeprefix(prefix), one.body)
 
     async def on_message(self, message: Msg) -> None:
         """An entry as it is written."""

@@ -47,7 +47,13 @@ def stream_configs(settings: StreamSettings) -> list[Config]:
     dead_age = int(settings.dead_max_age * _SECOND)
     streams: list[Config] = [
         {"name": subjects.GOALS, "subjects": [subjects.GOALS_INCOMING], "retention": "workqueue", "discard": "new", "allow_direct": True},
-        {"name": subjects.INCOMING, "subjects": [subjects.TASKS_INCOMING], "retention": "workqueue", "discard": "new"},
+        {
+            "name": subjects.INCOMING,
+            "subjects": [subjects.TASKS_INCOMING],
+            "retention": "workqueue",
+            "discard": "new",
+            "allow_direct": True,
+        },
         {
             "name": subjects.DEFER,
             "subjects": ["heddle.defer.>", "heddle.due.>"],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,7 +59,9 @@ async def forecast(
                     yield Forecast(letter_id, None, ok=False, told=why)
 
 
-def _foretold(again: Again | Never, rules: list[Rules], cards: list[WorkerCard], offers: Offers | None, now: float) -> tuple[bool, str]:
+def _foretold(
+    again: Again | Never, rules: Sequence[Rules], cards: Sequence[WorkerCard], offers: Offers | None, now: float
+) -> tuple[bool, str]:
     match again:
         case Never(why):
             return False, f"not replayed: {why}"
@@ -71,7 +73,7 @@ def _foretold(again: Again | Never, rules: list[Rules], cards: list[WorkerCard],
 
 
 def _foretold_of_task(
-    task: TaskMessage, size: int, rules: list[Rules], cards: list[WorkerCard], offers: Offers | None, now: float
+    task: TaskMessage, size: int, rules: Sequence[Rules], cards: Sequence[WorkerCard], offers: Offers | None, now: float
 ) -> tuple[bool, str]:
     if not rules:
         return True, "no router is announced: it waits in heddle.tasks.incoming"
