@@ -16,7 +16,8 @@ from nats.aio.subscription import Subscription
 
 from heddle import subjects
 from heddle.broker.connect import Stored, stored_from
-from heddle.broker.pages import ALL, bounds, newest_before
+from heddle.broker.pages import bounds, newest_before
+from heddle.broker.parked import Parked, approve
 from heddle.control.deadletters import Kept, letter
 from heddle.control.tasks import (
     LOOK_EVERY,
@@ -30,7 +31,7 @@ from heddle.control.tasks import (
     submit_message,
     task_history,
 )
-from heddle.errors import DecodeError
+from heddle.errors import BrokerError, DecodeError
 from heddle.goals import GoalState, Standing, final_result, standing_of
 from heddle.messages import Goal, Priority, TaskResult, decode, format_time, parse_time, task_hash
 
@@ -56,13 +57,14 @@ class GoalEnded(NamedTuple):
 GoalStep = Waiting | Reported | Planned | TaskEnded | GoalEnded
 
 
-def new_goal(instruction: str, context: Mapping[str, Any] | None = None, priority: Priority = "normal") -> Goal:
+def new_goal(instruction: str, context: Mapping[str, Any] | None = None, priority: Priority = "normal", *, approved: bool = False) -> Goal:
     """A goal with a fresh id."""
     return Goal(
         goal_id=f"goal-{uuid.uuid4().hex[:20]}",
         instruction=instruction,
         context=dict(context or {}),
         priority=priority,
+        approved=approved,
         created_at=format_time(time.time()),
     )
 
@@ -128,6 +130,26 @@ async def goal_state_of(client: Client, goal_id: str, generation: int = 0) -> Go
     return GoalState.model_validate_json(entry.value or b"")
 
 
+async def approve_goal(client: Client, goal_id: str, by: str, generation: int = 0) -> Parked | None:
+    """Let a goal go on that waits because its plan has irreversible macros; None if none of that id waits.
+
+    Args:
+        client: the connection.
+        goal_id: which.
+        by: who approves it; told in the goal's record. Who was first stays.
+        generation: which generation of it.
+
+    Raises:
+        BrokerError: the store does not answer.
+    """
+    try:
+        return await approve(client, subjects.goal_record(goal_id, generation), by, time.time())
+    except nats.js.errors.NotFoundError:
+        return None
+    except (nats.errors.Error, TimeoutError) as error:
+        raise BrokerError(f"the goals' records do not answer: {error!r}; try again") from None
+
+
 # --- every goal
 
 
@@ -181,13 +203,14 @@ async def goals_page(client: Client, standing: Standing | None = None, *, before
     first, end = await bounds(client, _RECORDS)
     end = end if before is None else min(end, before)
     found: list[tuple[int, GoalLine]] = []
-    while len(found) <= limit and (stored := await newest_before(client, _RECORDS, ALL, limit + 1, first, end)):
+    while len(found) <= limit and (stored := await newest_before(client, _RECORDS, _STATES, limit + 1, first, end)):
         end = stored[-1].sequence
         found += [(one.sequence, line) for one in stored if (line := line_of(_state(one))).standing == standing or standing is None]
     return GoalPage((*lines, *(line for _, line in found[:limit])), found[limit - 1][0] if len(found) > limit else None)
 
 
 _RECORDS: Final = f"KV_{subjects.GOAL_RECORDS}"
+_STATES: Final = f"$KV.{subjects.GOAL_RECORDS}.*.*"
 _MOST: Final = 1000
 """Goals that wait, and generations of one goal, that are looked at."""
 

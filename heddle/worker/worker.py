@@ -6,9 +6,9 @@ import asyncio
 import contextlib
 import time
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import nats.errors
 from msgspec import Struct
@@ -55,10 +55,11 @@ class Hand:
         until: when its handler is to be done, seconds since the epoch.
         lane: the asyncio Task that runs it; None while it waits its turn.
         task, task_id, macro: once they are known.
+        used: the model that a frontier macro used, and what it took.
         cancelled: who cancelled it while it ran; None if nobody did.
     """
 
-    __slots__ = ("_worker", "cancelled", "lane", "macro", "task", "task_id", "until")
+    __slots__ = ("_worker", "cancelled", "lane", "macro", "task", "task_id", "until", "used")
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
@@ -68,11 +69,16 @@ class Hand:
         self.task_id = ""
         self.macro: AnyMacro | None = None
         self.cancelled: str | None = None
+        self.used: tuple[str, Mapping[str, Any]] | None = None
 
     def report(self, text: str) -> None:
         """How far the handler is."""
         if self.task is not None:
             self._worker.report(self.task, self.task_id, text)
+
+    def uses(self, model: str, usage: Mapping[str, Any]) -> None:
+        """The handler used a model."""
+        self.used = (model, usage)
 
     def bug(self, error: BaseException | str) -> None:
         """An error that the macro does not declare; or its traceback, from another process."""
@@ -195,7 +201,7 @@ class Worker:
             return None
         if macro.deprecated:
             self._deprecated(macro)
-        body = completed_result(task, task_id, macro, output, hops, self.clock())
+        body = completed_result(task, task_id, macro, output, hops, self.clock(), hand.used)
         return self.outbox.send(subject, body, self._stored, Finished(delivery, subject, task.worker_type, task.model_tier))
 
     async def _run(self, delivery: Delivery, hand: Hand, task: Work, now: float, delivered: int) -> tuple[AnyMacro, bytes]:
@@ -220,7 +226,7 @@ class Worker:
         else:
             if macro.pool is None:  # elsewhere it may have to wait for its turn, and can be stopped
                 hand.until = until
-            run = Run(hand.task_id, task.attempt, until, hand.report)
+            run = Run(hand.task_id, task.attempt, until, hand.report, hand.uses)
             output = await execute(macro, request, self.tools, run, on_bug=hand.bug, on_call=hand.called)
         if len(output) > MAX_OUTPUT:
             raise MacroFailure(
@@ -241,6 +247,7 @@ class Worker:
                 macro,
                 self.settings.ack_wait,
                 report=hand.report,
+                used=hand.uses,
                 on_bug=hand.bug,
             )
         except Died as death:

@@ -53,8 +53,9 @@ class NovelInput(BaseModel):
 
 
 @macro(name="novel", tier="frontier")
-async def novel(request: NovelInput) -> Echoed:
+async def novel(request: NovelInput, *, run: Run) -> Echoed:
     """Stand in for a frontier worker."""
+    run.used("big", {"prompt_tokens": 7})
     return Echoed(word=request.instruction)
 
 
@@ -80,6 +81,7 @@ async def test_a_task_that_falls_back_completes_as_novel_under_its_own_id(ground
         result = await ground.run_task("weak", {"word": "x"}, tier="local")
     assert (result.status, result.worker_type) == ("completed", "novel")
     assert result.output == {"word": 'Ask what may be down.\nInput: {"word": "x"}'}
+    assert (result.model_used, result.token_usage) == ("big", {"prompt_tokens": 7})
     assert len(await ground.all_outcomes()) == 1
 
 
