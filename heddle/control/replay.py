@@ -212,7 +212,7 @@ async def _each(
 ) -> AsyncIterator[Step]:
     """Do it to every chosen letter, a few at a time, and not faster than the rate."""
     at_once = _AT_ONCE if rate is None else max(1, min(_AT_ONCE, int(rate / _STEPS)))
-    total = await _number(client, chosen) if progress is not None else 0
+    total = await number_of(client, chosen) if progress is not None else 0
     started, done = time.monotonic(), 0
     async for some in taken(client, chosen, at_once):
         if rate is not None:
@@ -230,7 +230,12 @@ async def _step(do: Callable[[Kept], Awaitable[Step]], one: Kept | Step | None) 
     return await do(one) if isinstance(one, Kept) else one
 
 
-async def _number(client: Client, chosen: Chosen) -> int:
+async def number_of(client: Client, chosen: Chosen) -> int:
+    """How many letters are chosen, or are to be read to see which are.
+
+    Raises:
+        BrokerError: the store does not answer.
+    """
     if not isinstance(chosen, Wanted):
         return len(chosen)
     first, end = await span(client, chosen)
