@@ -38,7 +38,7 @@ class Wanted:
         code, worker_type, tier: looked at by the server; "-" stands for a worker type or tier that is not known.
         since, until: when the letter was written, seconds since the epoch; `since` is included, `until` is not.
         goal_id: the goal itself, and its tasks.
-        text: words anywhere in the letter: its reason, its original, its ids; case does not matter.
+        text: words anywhere in the letter's JSON: its reason, its original, its ids; case does not matter.
     """
 
     code: str | None = None
@@ -65,7 +65,10 @@ class Wanted:
         """Is a letter that the server gave wanted by what it says?"""
         if self.goal_id is not None and kept.letter.goal_id != self.goal_id:
             return False
-        return self.text is None or json.dumps(self.text, ensure_ascii=False)[1:-1].casefold() in kept.body.decode().casefold()
+        if self.text is None:
+            return True
+        there, sought = kept.body.decode().casefold(), self.text.casefold()
+        return sought in there or json.dumps(sought, ensure_ascii=False)[1:-1] in there  # as it stands there, or within a text
 
 
 @dataclass(frozen=True, slots=True)
