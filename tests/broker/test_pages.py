@@ -9,7 +9,7 @@ import pytest
 
 from heddle import subjects
 from heddle.broker.connect import js_api, stored_from
-from heddle.broker.pages import ALL, all_between, bounds, count_from, count_since, first_since, newest_before
+from heddle.broker.pages import ALL, all_between, backwards, bounds, count_from, count_since, first_since, matches, newest_before
 from heddle.broker.relay import Outbox
 from heddle.messages import parse_time
 from tests.support import Ground, on_ground
@@ -47,23 +47,33 @@ async def fill(ground: Ground, count: int) -> list[str]:
     return found
 
 
-def matches(subject: str, subject_filter: str) -> bool:
-    if subject_filter == ALL:
-        return bool(subject)
-    return bool(subject) and all(want in {"*", token} for want, token in zip(subject_filter.split("."), subject.split("."), strict=True))
-
-
 async def test_pages_counts_and_bounds_are_those_of_reading_everything(ground: Ground) -> None:
-    kept = await fill(ground, 700)
+    kept = await fill(ground, 400)
     first, end = await bounds(ground.client, subjects.DEAD)
-    assert (first, end) == (1, 701)
+    assert (first, end) == (1, 401)
     for subject_filter in FILTERS:
-        every = [sequence for sequence, subject in enumerate(kept, 1) if matches(subject, subject_filter)]
+        every = [sequence for sequence, subject in enumerate(kept, 1) if subject and matches(subject, subject_filter)]
         assert await count_from(ground.client, subjects.DEAD, subject_filter) == len(every)
-        assert await count_from(ground.client, subjects.DEAD, subject_filter, 400) == len([one for one in every if one >= 400])
-        for count, start, stop in ((1, 1, 701), (7, 1, 701), (50, 1, 500), (50, 300, 420), (1000, 1, 701), (3, 600, 600)):
+        assert await count_from(ground.client, subjects.DEAD, subject_filter, 300) == len([one for one in every if one >= 300])
+        for count, start, stop in ((1, 1, 401), (7, 1, 401), (50, 1, 300), (50, 150, 250), (1000, 1, 401), (3, 300, 300)):
             got = await newest_before(ground.client, subjects.DEAD, subject_filter, count, start, stop)
             assert [one.sequence for one in got] == [one for one in reversed(every) if start <= one < stop][:count]
+
+
+async def test_backwards_gives_everything_once_however_rare_it_is(ground: Ground) -> None:
+    kept = await fill(ground, 300)
+    for subject_filter in FILTERS:
+        every = [sequence for sequence, subject in enumerate(kept, 1) if subject and matches(subject, subject_filter)]
+        got = [one.sequence async for *_, part in backwards(ground.client, subjects.DEAD, subject_filter, 5, 290, 64) for one in part]
+        assert got == [one for one in reversed(every) if 5 <= one < 290]
+
+
+@pytest.mark.parametrize(
+    ("subject_filter", "fits"),
+    [(">", True), ("a.b.c", True), ("a.*.c", True), ("*.*.*", True), ("a.*", False), ("a.*.d", False), ("a.b.c.*", False)],
+)
+def test_a_subject_matches_token_by_token(subject_filter: str, fits: bool) -> None:
+    assert matches("a.b.c", subject_filter) is fits
 
 
 async def test_between_two_sequences_everything_comes_however_many_answers_it_takes(ground: Ground) -> None:

@@ -32,7 +32,7 @@ async def ground(nats_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
 
 async def heddle(*arguments: str) -> Result:
     """A command, in a thread of its own; nobody sits at its terminal."""
-    return await asyncio.to_thread(CliRunner().invoke, app, list(arguments))
+    return await asyncio.to_thread(lambda: CliRunner().invoke(app, list(arguments)))
 
 
 async def answer(*arguments: str, exit_code: int = 0) -> Any:

@@ -92,11 +92,12 @@ async def test_pages_follow_each_other_without_a_gap_though_letters_come_and_go(
     assert second.older is None
 
 
-async def test_a_scan_tells_how_far_it_is(ground: Ground) -> None:
+async def test_a_scan_tells_how_far_it_is(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("heddle.control.deadletters._CHUNK", 2)
     for number in range(5):
         await buried(ground, f"t{number}")
     told: list[tuple[int, int]] = []
-    found = [kept async for kept in scan(ground.client, Wanted(text="t3"), progress=lambda *far: told.append(far), chunk=2)]
+    found = [kept async for kept in scan(ground.client, Wanted(text="t3"), progress=lambda *far: told.append(far))]
     assert (len(found), told) == (1, [(2, 5), (4, 5), (5, 5)])
 
 

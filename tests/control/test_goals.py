@@ -129,7 +129,7 @@ async def test_two_replays_amend_a_record_twice_and_each_amendment_is_an_outcome
         goal_id = await asked(ground, "surprise one and surprise two and echo three")
         shown = await stands(ground, goal_id, "partial")
         router.use(parse_rules(RULES + "  unruled: {}\n"))
-        statuses = []
+        statuses: list[str] = []
         for kept in shown.letters:
             _ = [step async for step in replay(ground.client, [kept.letter.id], by="ada@host")]
             finals = await ground.outcomes(2 + len(statuses), under=f"heddle.outcomes.goal.{goal_id}.>")
