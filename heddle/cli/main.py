@@ -21,6 +21,7 @@ COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
         "eval": "heddle.cli.eval:evaluate",
         "task": "heddle.cli.task:task",
         "goals": "heddle.cli.goals:app",
+        "tasks": "heddle.cli.tasks:app",
         "run": "heddle.cli.run:app",
         "rules": "heddle.cli.rules:app",
         "macros": "heddle.cli.macros:app",
