@@ -1,0 +1,206 @@
+"""The one reader behind all open pages: once a second it reads what they look at, and nothing when none is open."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final, Generic, TypeVar
+
+from nats.aio.client import Client
+
+from heddle.broker.periodic import every
+from heddle.control.flow import Flow, Rates, flow, rates
+
+T = TypeVar("T")
+
+READ_EVERY: Final = 1.0
+HISTORY: Final = 60
+"""Readings that are kept for the curves."""
+SMOOTHED: Final = 3
+"""Readings over which a rate is taken."""
+_GAP: Final = 5.0
+"""Seconds without a reading after which the curves begin anew."""
+
+
+@dataclass(frozen=True)
+class Topic(Generic[T]):
+    """Something that pages look at.
+
+    Attributes:
+        key: two topics with the same key are the same, and read once for all pages.
+        read: reads it.
+        streams: those that it depends on; it is read again only when one of them has changed. None: every time.
+    """
+
+    key: Hashable
+    read: Callable[[Client], Awaitable[T]]
+    streams: frozenset[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Moment(Generic[T]):
+    """What was seen at a moment.
+
+    Attributes:
+        number: counts the moments; the same number is the same moment.
+        value: of the topic; the last that could be read, None if none ever could.
+        problem: why the server could not be read just now.
+        flow: the streams and queues.
+        history: the rates of the last readings, the newest last; empty until there are two.
+    """
+
+    number: int
+    value: T | None
+    problem: str | None
+    flow: Flow
+    history: tuple[Rates, ...]
+
+
+@dataclass(slots=True)
+class _Known:
+    """What is known of a topic: its value, and how the streams were that it was read from."""
+
+    value: Any = None
+    streams: Any = None
+    problem: str | None = None
+    at: float = -1e9
+
+
+@dataclass(slots=True, eq=False)
+class Poller:
+    """Reads topics for whoever follows them; made by `polling`.
+
+    Attributes:
+        client: the connection.
+        clock: monotonic seconds.
+        reads: how often the streams were read.
+    """
+
+    client: Client
+    clock: Callable[[], float] = time.monotonic
+    reads: int = 0
+    _topics: dict[Hashable, Topic[Any]] = field(default_factory=dict)
+    _followers: Counter[Hashable] = field(default_factory=Counter)
+    _known: dict[Hashable, _Known] = field(default_factory=dict)
+    _flows: deque[Flow] = field(default_factory=lambda: deque(maxlen=SMOOTHED + 1))
+    _history: deque[Rates] = field(default_factory=lambda: deque(maxlen=HISTORY))
+    _number: int = 0
+    _problem: str | None = None
+    _next: asyncio.Event = field(default_factory=asyncio.Event)
+    _reading: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _over: bool = False
+
+    async def look(self, topic: Topic[T]) -> Moment[T]:
+        """A topic as it is now: as it was read within the last second, else read for the asking."""
+        async with self._reading:
+            known = self._known.setdefault(topic.key, _Known())
+            if self.clock() - known.at >= READ_EVERY:
+                if self._problem is not None or not self._flows or self.clock() - self._flows[-1].at >= READ_EVERY:
+                    await self._read_flow()
+                await self._read(topic, known)
+            moment = self._moment(topic)
+            self._forget()
+        return moment
+
+    async def follow(self, topic: Topic[T]) -> AsyncIterator[Moment[T]]:
+        """Every further moment of a topic, until the poller ends; whoever is slow misses some, and none wait for it."""
+        with self._following(topic):
+            while not self._over:
+                await self._next.wait()
+                if not self._over:
+                    yield self._moment(topic)
+
+    @contextmanager
+    def _following(self, topic: Topic[Any]) -> Iterator[None]:
+        self._topics[topic.key] = topic
+        self._followers[topic.key] += 1
+        try:
+            yield
+        finally:
+            self._followers[topic.key] -= 1
+            if not self._followers[topic.key]:
+                del self._followers[topic.key], self._topics[topic.key]
+
+    async def round(self) -> None:
+        """Read what is looked at, if anything is, and tell the followers."""
+        if not self._topics:
+            return
+        async with self._reading:
+            await self._read_flow()
+            for key, topic in list(self._topics.items()):
+                await self._read(topic, self._known.setdefault(key, _Known()))
+            self._forget()
+        self._tell()
+
+    def end(self) -> None:
+        """Let the followers go."""
+        self._over = True
+        self._tell()
+
+    def _tell(self) -> None:
+        told, self._next = self._next, asyncio.Event()
+        told.set()
+
+    async def _read_flow(self) -> None:
+        now = self.clock()
+        self._number += 1
+        if not self.client.is_connected:  # a request would wait for its answer
+            self._problem = "it cannot be reached"
+            return
+        self.reads += 1
+        try:
+            read = await flow(self.client, now)
+        except Exception as error:  # noqa: BLE001  # whatever it is: the pages say so, and the next round tries again
+            self._problem = _why(error)
+            return
+        self._problem = None
+        if self._flows and now - self._flows[-1].at > _GAP:
+            self._flows.clear()
+            self._history.clear()
+        self._flows.append(read)
+        if len(self._flows) > 1:
+            self._history.append(rates(self._flows[0], read))
+
+    async def _read(self, topic: Topic[Any], known: _Known) -> None:
+        if self._problem is not None:
+            return
+        known.at = self.clock()
+        now = self._flows[-1]
+        streams = None if topic.streams is None else {name: now[name] for name in topic.streams}
+        if streams is not None and streams == known.streams and known.problem is None:
+            return
+        try:
+            known.value = await topic.read(self.client)
+            known.streams, known.problem = streams, None
+        except Exception as error:  # noqa: BLE001  # as above
+            known.problem = _why(error)
+
+    def _moment(self, topic: Topic[Any]) -> Moment[Any]:
+        known = self._known.get(topic.key, _Known())
+        flow_now = self._flows[-1] if self._flows else Flow(self.clock())
+        return Moment(self._number, known.value, self._problem or known.problem, flow_now, tuple(self._history))
+
+    def _forget(self) -> None:
+        """Keep nothing of topics that nobody follows any more, but what was read just now."""
+        now = self.clock()
+        for key in [key for key, known in self._known.items() if key not in self._topics and now - known.at >= READ_EVERY]:
+            del self._known[key]
+
+
+def _why(error: Exception) -> str:
+    return str(error) or type(error).__name__
+
+
+@asynccontextmanager
+async def polling(client: Client) -> AsyncIterator[Poller]:
+    """A poller for as long as the block runs; at its end every follower is let go."""
+    poller = Poller(client)
+    async with every(READ_EVERY, poller.round):
+        try:
+            yield poller
+        finally:
+            poller.end()
