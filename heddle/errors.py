@@ -142,8 +142,9 @@ CODES: dict[Code, Meaning] = {
         "Send slower, raise the tier's `rate`, `burst` or `max_wait`, then replay the letter.",
     ),
     Code.EXPIRED: Meaning(
-        "The task's `expires_at` had passed before a worker could start it.",
-        "Replay with a later `expires_at`, or add workers if tasks expire while they queue.",
+        "The task's `expires_at` had passed before a worker could start it, or nobody approved the goal in time.",
+        "Replay with a later `expires_at`, or add workers if tasks expire while they queue. A goal: replay it, and approve it with "
+        "`heddle goals approve ID` in time.",
     ),
     Code.PAYLOAD_TOO_LARGE: Meaning(
         "The message's body is larger than `limits.max_payload` of the rules.",

@@ -13,12 +13,16 @@ Level = Literal["debug", "info", "warning", "error"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Event:
-    """One thing that can be observed; each is itself alone, so that counting one hashes no text."""
+    """One thing that can be observed; each is itself alone, so that counting one hashes no text.
+
+    One with `buckets` is measured and not counted: a histogram with these upper bounds.
+    """
 
     name: str
     help: str
     labels: tuple[str, ...] = ()
     level: Level | None = None
+    buckets: tuple[float, ...] = ()
 
 
 TASKS_ROUTED = Event("heddle_tasks_routed", "Tasks dispatched to a worker type and tier.", ("worker_type", "tier"))
@@ -33,7 +37,18 @@ OUTCOMES_ALREADY_STORED = Event("heddle_outcomes_already_stored", "Outcomes that
 DEAD_LETTERS = Event("heddle_dead_letters", "Dead letters written.", ("code",))
 GOALS_PLANNED = Event("heddle_goals_planned", "Goals that became a plan.", ("planned_by",), "info")
 GOALS_ENDED = Event("heddle_goals_ended", "Goals that ended, by their record's status.", ("status",), "info")
-MODEL_CALLS = Event("heddle_model_calls", "Calls of a model.", ("model",))
+GOALS_APPROVED = Event("heddle_goals_approved", "Goals with irreversible macros that a person approved.", (), "info")
+MODEL_CALLS = Event("heddle_model_calls", "Calls of a model that gave an answer.", ("model",))
+PLANNER_FALLBACKS = Event("heddle_planner_fallbacks", "Goals that a second model was asked to plan, by cause.", ("cause",))
+PLAN_CONFIDENCE = Event(
+    "heddle_plan_confidence",
+    "Confidence of the planner's model in the macros it named.",
+    buckets=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.72, 0.8, 0.9, 0.95, 0.99, 1.0),
+)
+ARGUMENT_DRIFT = Event(
+    "heddle_argument_drift", "Values of plans that were converted, defaulted, ungrounded or left out.", ("macro", "field", "kind")
+)
+PLANNING_SUMMED_UP = Event("heddle_planning_summaries", "Summaries of the planner's decisions and drift in the log.", (), "info")
 MODEL_AWAITED = Event("heddle_model_awaited", "Goals handed back because the model server did not answer.", (), "warning")
 PUBLISHES_REPEATED = Event("heddle_publishes_repeated", "Publishes sent again because no PubAck came.", (), "warning")
 MESSAGES_DROPPED = Event("heddle_messages_dropped", "Messages that the client library dropped at a full subscription.", (), "error")

@@ -4,17 +4,36 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from heddle import subjects
 from heddle.messages import GOAL_WORKER_TYPE, Goal, TaskMessage, TaskResult, format_time
-from heddle.planning.offer import Offers
-from heddle.planning.plan import Plan
+from heddle.planning.offer import Offer, Offers
+from heddle.planning.plan import NOVEL_PREFIX, Plan, PlannedCall
 
 WHOLE_RECORD: Final = 256 * 1024
 """Bytes up to which a goal's final result carries its tasks' outputs."""
+
+
+class Approval(BaseModel):
+    """What a goal with an irreversible macro waits for, and whether it has it.
+
+    Attributes:
+        macros: the irreversible ones of its plan.
+        until: when it stops waiting, seconds since the epoch.
+        by: who approved it; None while nobody has.
+        at: when they did, seconds since the epoch.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    macros: tuple[str, ...]
+    until: float
+    by: str | None = None
+    at: float | None = None
 
 
 class GoalState(BaseModel):
@@ -22,8 +41,14 @@ class GoalState(BaseModel):
 
     Attributes:
         stored: seconds since the epoch at which the goal was stored.
-        planned: the same for its plan; the tasks follow at once.
-        tasks: the tasks as they were published.
+        planned: the same for its plan; the tasks follow at once, or once they are approved.
+        confidence: how sure the model was, from 0 to 1.
+        warnings: what the plan could not be sure of.
+        usage: what the model calls took: [{model, prompt_tokens, answer_tokens, cost}], cost in dollars.
+        source: the goal's place: its stream, that stream's creation in microseconds, its sequence; the tasks' message ids come from it.
+        trace: headers with the trace context, passed on to the tasks.
+        approval: None if nobody needs to approve it.
+        tasks: the tasks as they were published, or will be.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -36,51 +61,97 @@ class GoalState(BaseModel):
     planned_by: str
     model_calls: int
     note: str | None = None
+    confidence: float | None = None
+    warnings: tuple[str, ...] = ()
+    usage: tuple[dict[str, Any], ...] = ()
+    source: tuple[str, int, int] | None = None
+    trace: dict[str, str] = {}
+    approval: Approval | None = None
     tasks: tuple[TaskMessage, ...]
     record: dict[str, Any] | None = None
 
+    @property
+    def parked(self) -> bool:
+        """Does it wait for its approval?"""
+        return self.approval is not None and self.approval.by is None and self.record is None
 
-def goal_state(goal: Goal, goal_id: str, plan: Plan, offers: Offers, stored: float, now: float) -> GoalState:
+
+@dataclass(frozen=True, slots=True)
+class Came:
+    """How a goal came to be planned.
+
+    Attributes:
+        goal_id: its own, or made from its place in the stream.
+        stored: when it was stored, seconds since the epoch.
+        source: its stream, that stream's creation in microseconds, its sequence.
+        trace: headers with the trace context.
+        calls_before: calls of a model for it, by processes that died in them.
+    """
+
+    goal_id: str
+    stored: float
+    source: tuple[str, int, int]
+    trace: Mapping[str, str] = field(default_factory=dict)
+    calls_before: int = 0
+
+
+def goal_state(goal: Goal, came: Came, plan: Plan, offers: Offers, now: float, approval_wait: float) -> GoalState:
     """The state of a goal that was just planned.
 
     Args:
-        goal: as it came.
-        goal_id: its id, its own or made from its place in the stream.
-        plan: checked.
+        goal: the message.
+        came: how it came here.
+        plan: checked, and without a problem.
         offers: what it was planned for: its tasks name the newest version, so that a worker that knows only older ones, or newer ones
             besides, does not read their arguments as those of another.
-        stored: when the goal was stored, seconds since the epoch.
         now: seconds since the epoch.
+        approval_wait: seconds that it may wait for an approval.
     """
-    passed_on = {key: value for key, value in (goal.model_extra or {}).items() if key.startswith("_")}
     newest = {macro.name: macro for macro in offers.newest()}
-    tasks = tuple(
-        TaskMessage(
-            task_id=f"{goal_id}-{number}",
-            parent_task_id=goal_id,
-            worker_type=call.macro,
-            payload=call.arguments,
-            model_tier=newest[call.macro].tier,
-            priority=goal.priority,
-            request_id=goal.request_id,
-            created_at=format_time(now),
-            generation=goal.generation,
-            hops=1,
-            macro_version=newest[call.macro].version,
-            **passed_on,
-        )
-        for number, call in enumerate(plan.calls, 1)
+    tasks = tuple(_task(call, number, goal, came.goal_id, newest, now) for number, call in enumerate(plan.calls, 1))
+    lasting = tuple(
+        dict.fromkeys(call.macro for call in plan.calls if call.macro in newest and newest[call.macro].effects == "irreversible")
     )
     return GoalState(
-        goal_id=goal_id,
+        goal_id=came.goal_id,
         generation=goal.generation,
         instruction=goal.instruction,
-        stored=stored,
+        stored=came.stored,
         planned=now,
         planned_by=plan.planned_by,
-        model_calls=plan.model_calls,
+        model_calls=came.calls_before + plan.model_calls,
         note=plan.note,
+        confidence=plan.confidence,
+        warnings=plan.warnings,
+        usage=tuple(asdict(usage) for usage in plan.usage),
+        source=came.source,
+        trace=dict(came.trace),
+        approval=Approval(macros=lasting, until=now + approval_wait) if lasting and not goal.approved else None,
         tasks=tasks,
+    )
+
+
+def _task(call: PlannedCall, number: int, goal: Goal, goal_id: str, newest: Mapping[str, Offer], now: float) -> TaskMessage:
+    """The task of a call; a novel one carries the goal itself."""
+    category = call.macro.removeprefix(NOVEL_PREFIX)
+    what: dict[str, Any]
+    if category == call.macro:
+        macro = newest[call.macro]
+        what = {"worker_type": macro.name, "payload": call.arguments, "model_tier": macro.tier, "macro_version": macro.version}
+    else:
+        payload = {"instruction": goal.instruction, "context": goal.context, "history": []}
+        what = {"worker_type": subjects.NOVEL, "payload": payload, "model_tier": subjects.FRONTIER, "metadata": {"novel": category}}
+    passed_on = {key: value for key, value in (goal.model_extra or {}).items() if key.startswith("_")}
+    return TaskMessage(
+        task_id=f"{goal_id}-{number}",
+        parent_task_id=goal_id,
+        priority=goal.priority,
+        request_id=goal.request_id,
+        created_at=format_time(now),
+        generation=goal.generation,
+        hops=1,
+        **what,
+        **passed_on,
     )
 
 
@@ -92,42 +163,45 @@ def task_subjects(state: GoalState) -> list[str]:
 def finished_record(state: GoalState, outcomes: Sequence[TaskResult], now: float) -> dict[str, Any]:
     """The record of a goal whose tasks all have outcomes.
 
-    Its shape: goal_id, instruction, planned_by, model_calls, note, tasks [{task_id, worker_type, tier, status, output, error,
+    Its shape: goal_id, instruction, planned_by, model_calls, confidence, note, warnings, usage, approved_by, tasks [{task_id, worker_type, tier, status, output, error,
     hops_ms {planned, routed, waited, started, done}}], status, total_ms. Hops are milliseconds since the goal was stored, null
     where unknown.
     """
     rows = [_row(state, task, outcome) for task, outcome in zip(state.tasks, outcomes, strict=True)]
     completed = sum(row["status"] == "completed" for row in rows)
     status = "completed" if completed == len(rows) else "partial" if completed else "failed"
-    return _record(
-        state.goal_id, state.instruction, state.planned_by, state.model_calls, state.note, rows, status, (now - state.stored) * 1000
-    )
-
-
-def unplanned_record(goal_id: str, instruction: str, model_calls: int, stored: float, now: float, error: str) -> dict[str, Any]:
-    """The record of a goal that never became a plan."""
-    return _record(goal_id, instruction, None, model_calls, None, [], "failed", (now - stored) * 1000) | {"error": error}
-
-
-def _record(
-    goal_id: str,
-    instruction: str,
-    planned_by: str | None,
-    model_calls: int,
-    note: str | None,
-    tasks: list[dict[str, Any]],
-    status: str,
-    total: float,
-) -> dict[str, Any]:
     return {
-        "goal_id": goal_id,
-        "instruction": instruction,
-        "planned_by": planned_by,
-        "model_calls": model_calls,
-        "note": note,
-        "tasks": tasks,
+        "goal_id": state.goal_id,
+        "instruction": state.instruction,
+        "planned_by": state.planned_by,
+        "model_calls": state.model_calls,
+        "confidence": state.confidence,
+        "note": state.note,
+        "warnings": list(state.warnings),
+        "usage": list(state.usage),
+        "approved_by": state.approval.by if state.approval else None,
+        "tasks": rows,
         "status": status,
-        "total_ms": round(total),
+        "total_ms": round((now - state.stored) * 1000),
+    }
+
+
+def unplanned_record(goal: Goal, came: Came, plan: Plan, now: float, error: str) -> dict[str, Any]:
+    """The record of a goal that never became tasks: of the same shape, and `error` besides."""
+    return {
+        "goal_id": came.goal_id,
+        "instruction": goal.instruction,
+        "planned_by": None,
+        "model_calls": came.calls_before + plan.model_calls,
+        "confidence": plan.confidence,
+        "note": plan.note,
+        "warnings": list(plan.warnings),
+        "usage": [asdict(usage) for usage in plan.usage],
+        "approved_by": None,
+        "tasks": [],
+        "status": "failed",
+        "total_ms": round((now - came.stored) * 1000),
+        "error": error,
     }
 
 

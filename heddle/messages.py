@@ -82,7 +82,7 @@ def _optional(model: type[Message]) -> frozenset[str]:
 
 
 class Goal(Message):
-    """Free text plus context, on `heddle.goals.incoming`."""
+    """Free text plus context, on `heddle.goals.incoming`; `approved`: a plan with irreversible macros need not wait for a person."""
 
     goal_id: Token | None = None
     instruction: str
@@ -91,6 +91,7 @@ class Goal(Message):
     priority: Priority = "normal"
     created_at: Time | None = None
     generation: Count = 0
+    approved: bool = False
 
 
 class TaskMessage(Message):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from typing import Final
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
 
 import nats.errors
 import nats.js.errors
@@ -18,16 +19,18 @@ from nats.js.kv import KeyValue
 
 from heddle import deadletters, events, subjects
 from heddle.broker.outcomes import OutcomesFull, first_outcome, stored_outcome
+from heddle.broker.parked import Parked, park, parked_goals, unpark
 from heddle.broker.periodic import every
 from heddle.broker.relay import Delivery, Headers, Intake, Outbox, Source, looked_after
 from heddle.broker.streams import Streams, make_consumer
 from heddle.deadletters import Ending
 from heddle.errors import BrokerError, Code, DecodeError, ModelUnavailable
-from heddle.goals import GoalState, final_result, finished_record, goal_state, task_subjects, unplanned_record
+from heddle.goals import Came, GoalState, final_result, finished_record, goal_state, task_subjects, unplanned_record
 from heddle.messages import GOAL_WORKER_TYPE, Goal, TaskResult, decode, parse_time, task_hash
 from heddle.planner import Planner
 from heddle.planning.goal import Asked
 from heddle.planning.plan import Plan
+from heddle.planning_log import PlanningLog
 from heddle.settings import OrchestratorSettings
 from heddle.telemetry.observer import Observer
 
@@ -35,6 +38,8 @@ FULL_DELAY: Final = 1.0
 MODEL_DELAY: Final = 5.0
 """Seconds until a goal is taken up again that found no model."""
 CLAIM_DELAY: Final = 1.0
+PARKED_EVERY: Final = 1.0
+"""Seconds between looks for goals that were approved, or have waited too long."""
 CLAIM_RENEW: Final = 8.0
 """Seconds between renewals of a claim, which lasts 30 s."""
 _FOLLOWED: Final = 256
@@ -62,6 +67,7 @@ class Orchestrator:
     outbox: Outbox
     claims: KeyValue
     records: KeyValue
+    planning: PlanningLog
     ack_wait: float
     clock: Callable[[], float] = time.time
     goals: Intake = field(init=False)
@@ -100,42 +106,78 @@ class Orchestrator:
         try:
             goal = decode(Goal, delivery.body)
         except DecodeError as error:
-            await self._end(delivery, self._unreadable(delivery, str(error)))
+            await self._end(delivery.body, self._unreadable(delivery, str(error)))
             return
-        goal_id = goal.goal_id or subjects.source_letter(*delivery.origin)
-        key = f"{goal_id}.{goal.generation}"
-        if delivery.delivered > 1 and await stored_outcome(self.client, subjects.goal_outcome(goal_id, goal.generation)) is not None:
+        came = _came(goal, delivery)
+        key = subjects.goal_record(came.goal_id, goal.generation)
+        if delivery.delivered > 1 and await stored_outcome(self.client, subjects.goal_outcome(came.goal_id, goal.generation)) is not None:
             return
         state = await self._state(key)
         if state is None:
             async with self._claim(key):
-                state = await self._state(key) or await self._plan(delivery, goal, goal_id, key)
-        if state is not None:
-            await self._publish_tasks(delivery, state)
+                state = await self._state(key) or await self._plan(delivery.body, goal, came, key)
+        if state is None:
+            return
+        if state.parked:
+            await park(self.records, _waiting(state, delivery.body))
+        elif state.approval is None:
+            await self.publish_tasks(state)
 
-    async def _plan(self, delivery: Delivery, goal: Goal, goal_id: str, key: str) -> GoalState | None:
+    async def _plan(self, body: bytes, goal: Goal, came: Came, key: str) -> GoalState | None:
         """Plan the goal and store the plan; None if it ended instead."""
         planner = self.planner
-        plan = await planner.plan(Asked(goal.instruction, goal.context, _asked_at(goal, delivery)))
-        if plan.model_calls:
-            self.observer.count(events.MODEL_CALLS, plan.planned_by)
+        begun = before = await self._calls_begun(key)
+
+        async def calling() -> None:
+            nonlocal begun
+            begun += 1
+            await self.records.put(subjects.model_calls(key), str(begun).encode())
+
+        try:
+            plan = await planner.plan(Asked(goal.instruction, goal.context, _asked_at(goal, came)), calling)
+        except ModelUnavailable:
+            await self.records.put(subjects.model_calls(key), str(before).encode())
+            raise
+        came = replace(came, calls_before=before)
+        self.planning.tell(plan)
         if plan.problem is not None:
-            await self._end(delivery, self._unplannable(goal, goal_id, delivery, plan, *plan.problem))
+            ending = self._unplannable(goal, came, plan, *plan.problem)
+            await self._surely(lambda: self._end(body, ending), plan)
             return None
-        state = goal_state(goal, goal_id, plan, planner.offers, delivery.stored, self.clock())
-        await self.records.put(key, state.model_dump_json(exclude_none=True).encode())
+        state = goal_state(goal, came, plan, planner.offers, self.clock(), planner.settings.planner.approval_wait)
+        await self._surely(lambda: self.records.put(key, state.model_dump_json(exclude_none=True).encode()), plan)
         self.observer.see(
-            events.GOALS_PLANNED, "planned a goal", planned_by=plan.planned_by, goal_id=goal_id, tasks=len(plan.calls), note=plan.note
+            events.GOALS_PLANNED, "planned a goal", planned_by=plan.planned_by, goal_id=came.goal_id, tasks=len(plan.calls), note=plan.note
         )
         return state
 
-    async def _publish_tasks(self, delivery: Delivery, state: GoalState) -> None:
-        """Publish the stored plan, whole; ids come from the goal's place, so that doing it twice is doing it once."""
-        trace = {key: value for key, value in (delivery.headers or {}).items() if key.lower() in {"traceparent", "tracestate"}}
-        stream, created, sequence = delivery.origin
+    async def _calls_begun(self, key: str) -> int:
+        """How many model calls were begun for this goal, by processes that died in them: all others left a plan, or took them back."""
+        try:
+            entry = await self.records.get(subjects.model_calls(key))
+        except nats.js.errors.KeyNotFoundError:
+            return 0
+        return int(entry.value or b"0")
+
+    async def _surely(self, work: Callable[[], Awaitable[object]], plan: Plan) -> None:
+        """Do what follows a model call until it is done: a goal that went back now would cost another call."""
+        while True:
+            try:
+                await work()
+                return
+            except (BrokerError, OutcomesFull, nats.errors.Error, TimeoutError) as error:
+                if not plan.model_calls:
+                    raise
+                told = "cannot store what a model answered yet; trying again"
+                self.observer.see(events.BROKER_TROUBLE, told, role="orchestrator", error=repr(error))
+                await asyncio.sleep(FULL_DELAY)
+
+    async def publish_tasks(self, state: GoalState) -> None:
+        """Publish a stored plan, whole; ids come from the goal's place, so that doing it twice is doing it once."""
+        stream, created, sequence = state.source or (subjects.GOALS, 0, 0)
 
         def headers(number: int) -> Headers:
-            return {"Nats-Msg-Id": subjects.message_id(stream, created, sequence, "task", number), **trace}
+            return {"Nats-Msg-Id": subjects.message_id(stream, created, sequence, "task", number), **state.trace}
 
         publishes = [self.outbox.publish(subjects.TASKS_INCOMING, task.encode(), headers(n)) for n, task in enumerate(state.tasks, 1)]
         await asyncio.gather(*publishes)
@@ -166,6 +208,34 @@ class Orchestrator:
         finally:
             with contextlib.suppress(nats.errors.Error, TimeoutError):
                 await self.claims.delete(key)
+
+    async def look_at_parked(self) -> None:
+        """Let goals go on that were approved, and end those that waited too long; any replica may do it, and one does."""
+        with contextlib.suppress(BrokerError, nats.errors.Error, TimeoutError, OutcomesFull):  # it is tried again soon
+            for goal in await parked_goals(self.client):
+                if goal.by is not None or goal.until <= self.clock():
+                    with contextlib.suppress(ClaimedElsewhere):
+                        async with self._claim(goal.key):
+                            await self._unpark(goal)
+
+    async def _unpark(self, goal: Parked) -> None:
+        state = await self._state(goal.key)
+        if state is not None and state.approval is not None and state.record is None:
+            if goal.by is not None:
+                approval = state.approval.model_copy(update={"by": goal.by, "at": goal.at})
+                state = state.model_copy(update={"approval": approval})
+                await self.records.put(goal.key, state.model_dump_json(exclude_none=True).encode())
+                await self.publish_tasks(state)
+                self.observer.see(events.GOALS_APPROVED, "a goal was approved", goal_id=goal.goal_id, by=goal.by)
+            else:
+                now = self.clock()
+                told = f"nobody approved {', '.join(goal.macros)} within {round(goal.until - state.planned)} s (planner.approval_wait)"
+                record = finished_record(state.model_copy(update={"tasks": ()}), [], now) | {
+                    "status": "failed",
+                    "error": f"{Code.EXPIRED.value}: {told}",
+                }
+                await self._end(goal.original, self._ending(goal.goal_id, goal.generation, Code.EXPIRED, told, now, record))
+        await unpark(self.records, goal.key)
 
     async def on_outcome(self, delivery: Delivery) -> None:
         """A planned task has its outcome: is its goal done?"""
@@ -212,8 +282,8 @@ class Orchestrator:
         while len(self._known) > _REMEMBERED:
             self._known.popitem(last=False)
 
-    async def _end(self, delivery: Delivery, ending: Ending) -> None:
-        await deadletters.end(self.client, self.outbox, self.observer, ending, delivery.body)
+    async def _end(self, body: bytes, ending: Ending) -> None:
+        await deadletters.end(self.client, self.outbox, self.observer, ending, body)
         self.observer.see(
             events.GOALS_ENDED,
             "a goal could not go on",
@@ -223,21 +293,34 @@ class Orchestrator:
             detail=ending.detail,
         )
 
-    def _unplannable(self, goal: Goal, goal_id: str, delivery: Delivery, plan: Plan, code: Code, detail: str) -> Ending:
+    def _unplannable(self, goal: Goal, came: Came, plan: Plan, code: Code, detail: str) -> Ending:
         now = self.clock()
-        record = unplanned_record(goal_id, goal.instruction, plan.model_calls, delivery.stored, now, f"{code.value}: {detail}")
+        record = unplanned_record(goal, came, plan, now, f"{code.value}: {detail}")
+        extra = {"answer": plan.answer[:_ANSWER]} if plan.answer is not None else None
+        return self._ending(came.goal_id, goal.generation, code, detail, now, record, extra)
+
+    def _ending(
+        self,
+        goal_id: str,
+        generation: int,
+        code: Code,
+        detail: str,
+        now: float,
+        record: dict[str, Any],
+        extra: dict[str, Any] | None = None,
+    ) -> Ending:
         return Ending(
             code=code,
             detail=detail,
-            letter_id=subjects.task_letter(goal_id, goal.generation),
-            subject=subjects.goal_outcome(goal_id, goal.generation),
+            letter_id=subjects.task_letter(goal_id, generation),
+            subject=subjects.goal_outcome(goal_id, generation),
             at=now,
             by=f"orchestrator/{self.replica}",
             task_id=goal_id,
             worker_type=GOAL_WORKER_TYPE,
-            generation=goal.generation,
+            generation=generation,
             output=record,
-            extra={"answer": plan.answer[:_ANSWER]} if plan.answer is not None else None,
+            extra=extra,
         )
 
     def _unreadable(self, delivery: Delivery, detail: str) -> Ending:
@@ -256,9 +339,26 @@ class Orchestrator:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
-def _asked_at(goal: Goal, delivery: Delivery) -> float:
+def _came(goal: Goal, delivery: Delivery) -> Came:
+    trace = {key: value for key, value in (delivery.headers or {}).items() if key.lower() in {"traceparent", "tracestate"}}
+    return Came(goal.goal_id or subjects.source_letter(*delivery.origin), delivery.stored, delivery.origin, trace)
+
+
+def _asked_at(goal: Goal, came: Came) -> float:
     """When the goal was made: as it says, else when it was stored; seconds since the epoch."""
-    return delivery.stored if goal.created_at is None else parse_time(goal.created_at).timestamp()
+    return came.stored if goal.created_at is None else parse_time(goal.created_at).timestamp()
+
+
+def _waiting(state: GoalState, body: bytes) -> Parked:
+    assert state.approval is not None  # noqa: S101  # the caller looked
+    return Parked(
+        goal_id=state.goal_id,
+        generation=state.generation,
+        instruction=state.instruction,
+        macros=state.approval.macros,
+        until=state.approval.until,
+        body=base64.b64encode(body).decode(),
+    )
 
 
 _ANSWER: Final = 4000
@@ -270,6 +370,7 @@ async def orchestrating(
     client: Client, streams: Streams, planner: Planner, settings: OrchestratorSettings, observer: Observer, replica: str
 ) -> AsyncIterator[Orchestrator]:
     """Plan goals and follow them for as long as the block runs; any number of replicas share the work."""
+    telemetry = planner.settings.telemetry
     outbox = Outbox(client, observer)
     await outbox.start()
     js = client.jetstream()
@@ -281,6 +382,7 @@ async def orchestrating(
         outbox,
         claims=await js.key_value(subjects.CLAIMS),
         records=await js.key_value(subjects.GOAL_RECORDS),
+        planning=PlanningLog(observer, telemetry.capture_argument_drift),
         ack_wait=settings.ack_wait,
     )
     orchestrator.goals = Intake(client, settings.goals, orchestrator.on_goal, observer)
@@ -310,8 +412,13 @@ async def orchestrating(
     await orchestrator.goals.add(Source(subjects.GOALS, streams.created[subjects.GOALS], subjects.ORCHESTRATOR_DURABLE, make_goals))
     observer.see(events.ROLE_STARTED, "orchestrating", role="orchestrator", replica=replica, macros=sorted(planner.offers.macros))
     try:
-        async with looked_after(orchestrator.goals, orchestrator.outcomes, outbox):
+        async with (
+            looked_after(orchestrator.goals, orchestrator.outcomes, outbox),
+            every(PARKED_EVERY, orchestrator.look_at_parked),
+            every(telemetry.export_interval, orchestrator.planning.sum_up),
+        ):
             yield orchestrator
             await orchestrator.drain(settings.ack_wait)
     finally:
+        await orchestrator.planning.sum_up()
         observer.see(events.ROLE_STOPPED, "stopped", role="orchestrator", replica=replica)

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import pydantic_settings
-from pydantic import BaseModel, ConfigDict, Field, HttpUrl, SecretStr, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, HttpUrl, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from heddle.errors import SettingsError
+from heddle.units import parse_duration
+
+
+def _seconds(value: Any) -> Any:
+    if isinstance(value, str) and not re.fullmatch(r"[0-9.]+", value.strip()):
+        return parse_duration(value)
+    return value
+
+
+Seconds = Annotated[float, BeforeValidator(_seconds)]
+"""A number of seconds, or a text such as `500ms`, `30s`, `5m` or `1h`."""
 
 DEFAULT_MODEL = "qwen2.5:7b-instruct-q4_K_M"
 
@@ -61,12 +72,14 @@ class PlannerSettings(Section):
         "off",
         description="off: only the model; fallback: phrases when the model server cannot be reached or lacks the model; first: phrases first",
     )
-    timeout: float = Field(120.0, gt=0, description="Seconds the one model call may take.")
+    timeout: Seconds = Field(120.0, gt=0, description="Seconds the one model call may take.")
     num_ctx: int = Field(8192, ge=512, description="Tokens of context the model is given.")
     num_predict: int = Field(1024, ge=16, description="Tokens the model may answer with.")
     keep_alive: str = Field("30m", description="How long an Ollama server keeps the model in memory after a call.")
     max_tasks: int = Field(16, ge=1, description="Tasks one plan may have.")
-    approval_wait: float = Field(86_400.0, gt=0, description="Seconds that a goal with an irreversible macro waits for its approval.")
+    approval_wait: Seconds = Field(
+        86_400.0, gt=0, le=6 * 86_400.0, description="Seconds that a goal with an irreversible macro waits for its approval; at most six days."
+    )
     admission: Literal["on", "off"] = Field("on", description="on: a model plans goals only after it has passed its test on these macros.")
     admit: tuple[Literal["parameters", "instruct", "bits", "examples"], ...] = Field(
         (), description="Demands of the admission that are waived, with a warning in every goal's record."
@@ -77,13 +90,13 @@ class RouterSettings(Section):
     """One router replica."""
 
     window: int = Field(1024, ge=2, le=8192, description="Messages in flight.")
-    ack_wait: float = Field(4.0, gt=0.2, description="Seconds until an unacknowledged message goes to another replica.")
+    ack_wait: Seconds = Field(4.0, gt=0.2, description="Seconds until an unacknowledged message goes to another replica.")
 
 
 class OrchestratorSettings(Section):
     """One orchestrator replica."""
 
-    ack_wait: float = Field(10.0, gt=0.2, description="Seconds until an unacknowledged goal goes to another replica.")
+    ack_wait: Seconds = Field(10.0, gt=0.2, description="Seconds until an unacknowledged goal goes to another replica.")
     goals: int = Field(4, ge=1, description="Goals planned at the same time.")
 
 
@@ -91,10 +104,10 @@ class WorkerSettings(Section):
     """One worker process."""
 
     slots: int = Field(1024, ge=1, le=16384, description="Tasks taken at the same time, over all types and tiers.")
-    ack_wait: float = Field(5.0, gt=0.2, description="Seconds without a heartbeat until a task goes to another worker.")
+    ack_wait: Seconds = Field(5.0, gt=0.2, description="Seconds without a heartbeat until a task goes to another worker.")
     threads: int = Field(32, ge=1, le=1024, description="Handlers that are no coroutine functions running at the same time, in threads.")
-    grace: float = Field(20.0, ge=0, description="Seconds that running tasks get to finish at shutdown.")
-    version_wait: float = Field(
+    grace: Seconds = Field(20.0, ge=0, description="Seconds that running tasks get to finish at shutdown.")
+    version_wait: Seconds = Field(
         300.0,
         ge=0,
         description="Seconds that a task of a version that no live worker has announced waits until it ends as unknown_version.",
@@ -104,12 +117,12 @@ class WorkerSettings(Section):
 class StreamSettings(Section):
     """What the streams keep."""
 
-    outcomes_max_age: float = Field(86_400.0, gt=0, description="Seconds that outcomes are kept.")
+    outcomes_max_age: Seconds = Field(86_400.0, gt=0, description="Seconds that outcomes are kept.")
     dead_max_msgs: int = Field(1_000_000, ge=1, description="Dead letters kept; the oldest go first.")
-    dead_max_age: float = Field(30 * 86_400.0, gt=0, description="Seconds that dead letters and cut originals are kept.")
+    dead_max_age: Seconds = Field(30 * 86_400.0, gt=0, description="Seconds that dead letters and cut originals are kept.")
     backlog_per_subject: int = Field(100_000, ge=1, description="Routed tasks that may wait per worker type and tier.")
     decisions_max_bytes: int = Field(256 << 20, ge=1 << 20, description="Bytes of recorded routing decisions kept; the oldest go first.")
-    decisions_max_age: float = Field(7 * 86_400.0, gt=0, description="Seconds that recorded routing decisions are kept.")
+    decisions_max_age: Seconds = Field(7 * 86_400.0, gt=0, description="Seconds that recorded routing decisions are kept.")
     replicas: int = Field(1, ge=1, le=5, description="Copies of every stream in a cluster.")
 
 
@@ -120,7 +133,7 @@ class TelemetrySettings(Section):
     capture_argument_drift: bool = Field(
         True, description="Count, per macro and field, values that were converted, defaulted or ungrounded."
     )
-    export_interval: float = Field(300.0, gt=0, description="Seconds between two log lines that sum up the drift.")
+    export_interval: Seconds = Field(300.0, gt=0, description="Seconds between two log lines that sum up the drift.")
 
 
 class ForgeSettings(Section):

@@ -131,6 +131,21 @@ def cancelled_goal(goal_id: str, generation: int) -> str:
     return f"goal.{goal_id}.{generation}"
 
 
+def goal_record(goal_id: str, generation: int) -> str:
+    """Under which key HEDDLE_GOAL_RECORDS holds a goal's state; the only keys of two tokens there."""
+    return f"{goal_id}.{generation}"
+
+
+def parked(record: str) -> str:
+    """Under which key HEDDLE_GOAL_RECORDS holds that the goal with this record waits for its approval."""
+    return f"parked.{record}"
+
+
+def model_calls(record: str) -> str:
+    """Under which key HEDDLE_GOAL_RECORDS counts the model calls that were begun for the goal with this record."""
+    return f"calls.{record}"
+
+
 def crashes(task_id: str, generation: int) -> str:
     """Under which key HEDDLE_CRASHES counts the processes that a task took down while it ran alone."""
     return f"{task_hash(task_id)}.{generation}"

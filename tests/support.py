@@ -128,8 +128,8 @@ class Ground:
         replica: str = "o1",
         settings: Settings = FAST,
     ) -> AsyncIterator[Orchestrator]:
-        planner = make_planner(registry or registry_of(), model, planning(phrases))
-        async with orchestrating(self.client, self.streams, planner, settings.orchestrator, self.observer, replica) as orchestrator:
+        planner = make_planner(registry or registry_of(), model, planning(phrases) if settings is FAST else settings)
+        async with orchestrating(self.client, self.streams, planner, FAST.orchestrator, self.observer, replica) as orchestrator:
             yield orchestrator
 
     @asynccontextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,16 +11,20 @@ from pydantic import BaseModel
 
 from heddle import macro, subjects
 from heddle.errors import Code
-from heddle.goals import WHOLE_RECORD, GoalState, final_result, finished_record, goal_state, task_subjects, unplanned_record
+from heddle.goals import WHOLE_RECORD, Approval, Came, GoalState, final_result, finished_record, goal_state, task_subjects, unplanned_record
 from heddle.macros.catalogue import catalogue_of, read_catalogue, write_catalogue
 from heddle.macros.loading import collect
 from heddle.messages import Goal, TaskMessage, TaskResult, decode
-from heddle.planning.plan import Plan, PlannedCall
+from heddle.planning.plan import Plan, PlannedCall, Usage
 
 STORED = 1_800_000_000.0
+CAME = Came("g", STORED, ("HEDDLE_GOALS", 7, 8), {"traceparent": "00"})
 PLAN = Plan(
     "model-a", 1, (PlannedCall("repo_triage", {"repository": ".", "count": 3}), PlannedCall("release_notes", {"since": "v1"})), note="slow"
 )
+
+
+NO_PLAN = Plan("model-a", 1, confidence=0.5, usage=(Usage("model-a", 500, 20, 0.0),)).unsent(Code.NO_PLAN, "nothing fits")
 
 
 class Arguments(BaseModel):
@@ -43,6 +48,12 @@ async def release_notes(request: Arguments) -> Arguments:
     return request
 
 
+@macro(effects="irreversible")
+async def wipe(request: Arguments) -> str:
+    """Delete for good."""
+    return ""
+
+
 REGISTRY = collect(iter([repo_triage, repo_triage_v1, release_notes]))
 
 
@@ -51,7 +62,7 @@ def goal(**fields: Any) -> Goal:
 
 
 def state(of: Goal | None = None, plan: Plan = PLAN) -> GoalState:
-    return goal_state(of or goal(), "g", plan, REGISTRY, stored=STORED, now=STORED + 1.5)
+    return goal_state(of or goal(), CAME, plan, REGISTRY, STORED + 1.5, 60.0)
 
 
 def outcome(number: int, status: str = "completed", **fields: Any) -> TaskResult:
@@ -85,7 +96,7 @@ def test_tasks_name_the_version_that_they_were_planned_for() -> None:
 
 def test_a_catalogue_s_contracts_make_the_same_tasks_as_the_macros_themselves() -> None:
     contracts = read_catalogue(write_catalogue(catalogue_of(REGISTRY)), "macros.json")
-    assert goal_state(goal(), "g", PLAN, contracts, stored=STORED, now=STORED + 1.5) == state()
+    assert goal_state(goal(), CAME, PLAN, contracts, STORED + 1.5, 60.0) == state()
 
 
 def test_tasks_of_ours_have_one_hop() -> None:
@@ -100,6 +111,27 @@ def test_tasks_carry_the_goal_s_keys_that_begin_with_an_underscore() -> None:
 def test_tasks_are_the_contract_s() -> None:
     for task in state(goal(request_id=None)).tasks:
         assert decode(TaskMessage, task.encode()) == task
+
+
+def test_a_novel_call_becomes_a_task_for_the_frontier_with_the_goal_as_it_is() -> None:
+    plan = Plan("model-a", 1, (PlannedCall("novel:debugging", {}),))
+    (task,) = state(goal(context={"repo": "."}), plan).tasks
+    assert (task.worker_type, task.model_tier, task.metadata, task.macro_version) == ("novel", "frontier", {"novel": "debugging"}, None)
+    assert task.payload == {"instruction": "label it", "context": {"repo": "."}, "history": []}
+
+
+def test_model_calls_of_processes_that_died_in_them_are_counted_too() -> None:
+    assert goal_state(goal(), replace(CAME, calls_before=1), PLAN, REGISTRY, STORED, 60.0).model_calls == 2
+
+
+def test_a_goal_with_an_irreversible_macro_waits_for_its_approval_unless_it_came_with_it() -> None:
+    plan = Plan("model-a", 1, (PlannedCall("wipe", {}), PlannedCall("repo_triage", {}), PlannedCall("wipe", {"count": 2})))
+    offers = collect(iter([wipe, repo_triage]))
+    waits = goal_state(goal(), CAME, plan, offers, STORED, 60.0)
+    assert (waits.parked, waits.approval) == (True, Approval(macros=("wipe",), until=STORED + 60))
+    goes_on = goal_state(goal(approved=True), CAME, plan, offers, STORED, 60.0)
+    assert (goes_on.parked, goes_on.approval) == (False, None)
+    assert goal_state(goal(), CAME, PLAN, REGISTRY, STORED, 60.0).approval is None
 
 
 def test_outcomes_are_looked_for_in_the_plan_s_order() -> None:
@@ -137,7 +169,11 @@ def test_a_record_says_what_was_asked_how_it_was_planned_and_how_long_it_took() 
         "instruction": "label it",
         "planned_by": "model-a",
         "model_calls": 1,
+        "confidence": None,
         "note": "slow",
+        "warnings": [],
+        "usage": [],
+        "approved_by": None,
         "status": "completed",
         "total_ms": 2250,
     }
@@ -181,12 +217,16 @@ def test_a_goal_never_loses_an_outcome_silently() -> None:
 
 
 def test_the_record_of_a_goal_without_a_plan_says_why() -> None:
-    assert unplanned_record("g", "label it", 1, STORED, STORED + 0.5, "no_plan: nothing fits") == {
+    assert unplanned_record(goal(), CAME, NO_PLAN, STORED + 0.5, "no_plan: nothing fits") == {
         "goal_id": "g",
         "instruction": "label it",
         "planned_by": None,
         "model_calls": 1,
+        "confidence": 0.5,
         "note": None,
+        "warnings": [],
+        "usage": [{"model": "model-a", "prompt_tokens": 500, "answer_tokens": 20, "cost": 0.0}],
+        "approved_by": None,
         "tasks": [],
         "status": "failed",
         "total_ms": 500,
@@ -209,7 +249,7 @@ def test_a_failed_goal_s_error_is_its_first_task_s_with_the_count() -> None:
 
 
 def test_a_goal_that_was_never_planned_fails_with_its_own_error() -> None:
-    result = final_result(unplanned_record("g", "x", 1, STORED, STORED, "no_plan: nothing fits"), STORED)
+    result = final_result(unplanned_record(goal(), CAME, NO_PLAN, STORED, "no_plan: nothing fits"), STORED)
     assert (result.status, result.error) == ("failed", "no_plan: nothing fits")
 
 

@@ -5,21 +5,24 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from typing import Annotated
+from contextlib import AbstractAsyncContextManager
+from typing import Annotated, Any
 
 import pytest
 from pydantic import BaseModel
 
 from heddle import events, macro, person_only, subjects
 from heddle.broker.connect import js_api, submit
-from heddle.control.goals import GoalEnded, goal_followed, goal_state_of, new_goal, submit_goal
+from heddle.control.goals import GoalEnded, approve_goal, goal_followed, goal_state_of, new_goal, submit_goal
 from heddle.errors import ModelUnavailable
+from heddle.goals import GoalState
 from heddle.llm.model import Answer
 from heddle.macros.loading import load
 from heddle.messages import Goal, TaskResult
+from heddle.orchestrator import Orchestrator
 from heddle.planning.prompt import Prompt
 from heddle.testing import ScriptedModel
-from tests.support import PATIENCE, Echoed, Ground, echo, eventually, on_ground, registry_of
+from tests.support import PATIENCE, RULES, Echoed, Ground, Word, echo, eventually, on_ground, planning, registry_of
 
 HELLO = '{"tasks": [{"macro": "echo", "arguments": {"word": "hello"}}]}'
 
@@ -165,6 +168,134 @@ async def test_two_replicas_and_a_slow_model_call_it_once(ground: Ground) -> Non
     ):
         await ended(ground, new_goal("say hello"))
     assert len(model.prompts) == 1
+
+
+async def test_a_model_call_that_its_process_died_in_is_counted_in_the_record(ground: Ground) -> None:
+    asked, goal = asyncio.Event(), new_goal("say hello")
+
+    class Dies(ScriptedModel):
+        async def complete(self, prompt: Prompt) -> Answer:
+            asked.set()
+            await asyncio.Event().wait()  # it never answers
+            return await super().complete(prompt)
+
+    async with ground.orchestrator(Dies(HELLO), "off", replica="dying"):
+        await submit_goal(ground.client, goal)
+        await asked.wait()
+    async with ground.router(), ground.worker(), ground.orchestrator(ScriptedModel(HELLO), "off", replica="next"):
+        (final,) = await ground.outcomes(under=f"heddle.outcomes.goal.{goal.goal_id}.>")
+    assert final.output["model_calls"] == 2
+
+
+async def test_a_model_that_was_away_was_not_called(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("heddle.orchestrator.MODEL_DELAY", 0.1)
+    model = ScriptedModel(ModelUnavailable("no server", "start it"), HELLO)
+    async with ground.router(), ground.worker(), ground.orchestrator(model, "off"):
+        assert (await ended(ground, new_goal("say hello"))).output["model_calls"] == 1
+
+
+@pytest.mark.parametrize("answer", [HELLO, '{"tasks": [{"macro": "unsupported"}]}'])
+async def test_an_answer_that_cannot_be_stored_yet_is_kept_and_not_asked_for_again(
+    ground: Ground, answer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("heddle.orchestrator.FULL_DELAY", 0.05)
+    model = ScriptedModel(answer)
+    async with ground.router(), ground.worker(), ground.orchestrator(model, "off") as orchestrator:
+        put, publish, refused = orchestrator.records.put, orchestrator.outbox.publish, list[str]()
+
+        def refusing(go_on: Any, first: Any) -> Any:
+            async def work(*args: Any, **kwargs: Any) -> Any:
+                if str(args[0]).startswith(first) and len(refused) < 3:
+                    refused.append(args[0])
+                    raise TimeoutError
+                return await go_on(*args, **kwargs)
+
+            return work
+
+        orchestrator.records.put = refusing(put, "goal-")  # type: ignore[method-assign]
+        orchestrator.outbox.publish = refusing(publish, "heddle.dead.")  # type: ignore[method-assign]
+        await ended(ground, new_goal("say hello"))
+        await ground.empty(subjects.GOALS)
+    assert (len(refused), len(model.prompts)) == (3, 1)
+
+
+# --- approvals
+
+WIPE = '{"tasks": [{"macro": "wipe", "arguments": {}}, {"macro": "echo", "arguments": {"word": "hello"}}]}'
+
+
+@macro(effects="irreversible", tier="local")
+async def wipe(request: Word) -> Echoed:
+    """Delete everything for good."""
+    return Echoed(word="gone")
+
+
+WITH_WIPE = RULES + "  wipe: {}\n"
+
+
+def parking(ground: Ground, **more: Any) -> AbstractAsyncContextManager[Orchestrator]:
+    return ground.orchestrator(ScriptedModel(WIPE), "off", registry_of(echo, wipe), **more)
+
+
+async def parked(ground: Ground, goal: Goal) -> GoalState:
+    """The goal, once it waits for its approval and its message is gone from the queue."""
+    await submit_goal(ground.client, goal)
+    await ground.empty(subjects.GOALS)
+    state = await goal_state_of(ground.client, goal.goal_id or "")
+    assert state is not None
+    assert state.parked
+    return state
+
+
+async def test_a_goal_with_an_irreversible_macro_waits_until_it_is_approved_and_its_record_says_by_whom(ground: Ground) -> None:
+    goal = new_goal("say hello")
+    async with ground.router(WITH_WIPE), ground.worker(registry_of(echo, wipe)), parking(ground):
+        await parked(ground, goal)
+        assert await ground.waiting(subjects.INCOMING) + await ground.waiting(subjects.TASKS) + await ground.waiting(subjects.OUTCOMES) == 0
+        assert await approve_goal(ground.client, goal.goal_id or "", "ada") is not None
+        (final,) = await ground.outcomes(under=f"heddle.outcomes.goal.{goal.goal_id}.>")
+    assert (final.status, final.output["approved_by"], len(final.output["tasks"])) == ("completed", "ada", 2)
+    assert await approve_goal(ground.client, goal.goal_id or "", "bob") is None
+
+
+async def test_a_goal_that_came_approved_does_not_wait(ground: Ground) -> None:
+    async with ground.router(WITH_WIPE), ground.worker(registry_of(echo, wipe)), parking(ground):
+        assert (await ended(ground, new_goal("say hello", approved=True))).status == "completed"
+
+
+async def test_who_approves_a_goal_first_stays_the_one_who_did(ground: Ground) -> None:
+    goal = new_goal("say hello")
+    async with parking(ground):
+        await parked(ground, goal)
+    first, second = [await approve_goal(ground.client, goal.goal_id or "", by) for by in ("ada", "bob")]
+    assert (first and first.by, second and second.by) == ("ada", "ada")
+
+
+async def test_a_goal_that_nobody_approves_in_time_ends_as_expired_with_a_letter_and_its_original(ground: Ground) -> None:
+    goal = new_goal("say hello")
+    settings = planning("off", approval_wait=0.1)
+    async with parking(ground, settings=settings):
+        result = await ended(ground, goal)
+        (letter,) = await ground.letters()
+    assert (result.status, result.output["status"], letter.code) == ("failed", "failed", "expired")
+    assert "nobody approved wipe within" in letter.reason
+    assert letter.original_task == json.loads(goal.encode())
+    assert await ground.waiting(subjects.INCOMING) == 0
+
+
+async def test_an_approval_given_while_no_orchestrator_runs_is_heeded_by_the_next(ground: Ground) -> None:
+    goal = new_goal("say hello")
+    async with parking(ground):
+        await parked(ground, goal)
+    await approve_goal(ground.client, goal.goal_id or "", "ada")
+    async with ground.router(WITH_WIPE), ground.worker(registry_of(echo, wipe)), parking(ground), parking(ground, replica="o2"):
+        outcomes = await ground.outcomes(3)
+    assert sorted(outcome.status for outcome in outcomes) == ["completed"] * 3
+
+
+async def test_nothing_waits_under_an_id_that_nobody_knows(ground: Ground) -> None:
+    async with parking(ground):
+        assert await approve_goal(ground.client, "nobody", "ada") is None
 
 
 async def test_a_goal_published_twice_is_planned_once(ground: Ground) -> None:

@@ -37,6 +37,23 @@ def test_the_environment_is_read_by_section_and_field(monkeypatch: pytest.Monkey
     assert (found.worker.ack_wait, found.planner.phrases) == (7.0, "first")
 
 
+@pytest.mark.parametrize(("text", "seconds"), [("5m", 300.0), ("30s", 30.0), ("250ms", 0.25), ("90", 90.0)])
+def test_a_time_may_be_written_with_its_unit(text: str, seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEDDLE_TELEMETRY__EXPORT_INTERVAL", text)
+    assert load_settings().telemetry.export_interval == seconds
+
+
+def test_a_time_of_an_unknown_unit_is_told_with_its_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEDDLE_TELEMETRY__EXPORT_INTERVAL", "5 fortnights")
+    assert "HEDDLE_TELEMETRY__EXPORT_INTERVAL" in refusal()
+
+
+def test_a_provider_is_named_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEDDLE_PROVIDERS__VLLM__URL", "http://127.0.0.1:8000/v1")
+    monkeypatch.setenv("HEDDLE_PROVIDERS__VLLM__MODEL", "qwen")
+    assert load_settings().providers["vllm"].model == "qwen"
+
+
 def test_a_setting_outside_a_section_is_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HEDDLE_EGRESS", "none")
     assert load_settings().egress == "none"

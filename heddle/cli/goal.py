@@ -20,6 +20,7 @@ def goal(
     text: Annotated[str, typer.Argument(metavar="TEXT", help="What you want, in your own words.", show_default=False)],
     context: Annotated[list[str] | None, typer.Option("--context", help="key=value, for the planner; may be repeated.")] = None,
     priority: Annotated[str, typer.Option("--priority", help="low, normal, high or critical.")] = "normal",
+    approve: Annotated[bool, typer.Option("--approve", help="A plan with irreversible macros need not wait for an approval.")] = False,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Follow the goal to its end.")] = True,
     timeout: Timeout = "60s",
     server: Server = None,
@@ -28,7 +29,7 @@ def goal(
     """Publish a goal, follow it, and print its results."""
     if priority not in PRIORITIES:
         raise typer.BadParameter(f"--priority {priority!r} is not one of {', '.join(PRIORITIES)}")
-    message = new_goal(text, read_context(context), priority)
+    message = new_goal(text, read_context(context), priority, approved=approve)
     result = run(_submit(message, server, output, seconds(timeout) if wait else None), output)
     if result is not None:
         show_goal(result, output)

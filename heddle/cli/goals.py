@@ -11,13 +11,14 @@ from nats.aio.client import Client
 from rich.markup import escape
 
 from heddle.broker.connect import connected
-from heddle.cli.options import Output, OutputFormat, Server, Timeout, server_url
+from heddle.broker.parked import Parked
+from heddle.cli.options import Output, OutputFormat, Server, Timeout, operator, server_url
 from heddle.cli.output import Exit, aside, console, counted, fail, print_json, print_table, run, seconds
 from heddle.cli.unserved import NOTICE_AFTER, say_if_unserved
-from heddle.control.goals import GoalEnded, GoalStep, Planned, TaskEnded, goal_followed, goal_outcome_of, goal_state_of
+from heddle.control.goals import GoalEnded, GoalStep, Planned, TaskEnded, approve_goal, goal_followed, goal_outcome_of, goal_state_of
 from heddle.control.tasks import Reported, Waiting
 from heddle.goals import GoalState
-from heddle.messages import TaskResult, is_token
+from heddle.messages import TaskResult, format_time, is_token
 from heddle.telemetry.observer import Observer
 
 app = typer.Typer(no_args_is_help=True, help="Look at goals, and follow one.")
@@ -60,6 +61,33 @@ def show(
             )
 
 
+@app.command("approve")
+def approve(
+    goal_id: Annotated[str, typer.Argument(metavar="ID", help="A goal that waits for it.", show_default=False)],
+    by: Annotated[
+        str | None, typer.Option("--by", help="Who approves it; told in its record. Default: you, as this machine knows you.")
+    ] = None,
+    generation: Annotated[int, typer.Option("--generation", min=0, help="Which generation; a replay raises it.")] = 0,
+    server: Server = None,
+    output: Output = OutputFormat.TEXT,
+) -> None:
+    """Let a goal go on whose plan has irreversible macros; see its plan first: heddle goals show ID."""
+    if not is_token(goal_id):
+        raise typer.BadParameter(f"{goal_id!r} cannot be a goal's id")
+
+    async def work() -> Parked | None:
+        async with connected(server_url(server), "cli", Observer()) as client:
+            return await approve_goal(client, goal_id, by or operator(), generation)
+
+    goal = run(work(), output)
+    if goal is None:
+        raise fail(f"goal {goal_id} does not wait for an approval; see how it stands: heddle goals show {goal_id}", Exit.INCOMPLETE, output)
+    if output is OutputFormat.JSON:
+        print_json({"goal_id": goal_id, "generation": generation, "macros": list(goal.macros), "approved_by": goal.by})
+    else:
+        console().print(f"goal {goal_id} goes on, approved by {escape(str(goal.by))}; follow it: heddle goals show {goal_id} --follow")
+
+
 async def follow_goal(client: Client, steps: AsyncIterator[GoalStep], goal_id: str, timeout: float, output: OutputFormat) -> TaskResult:
     """Follow a goal to its end, telling what happens on standard error.
 
@@ -89,7 +117,7 @@ async def follow_goal(client: Client, steps: AsyncIterator[GoalStep], goal_id: s
                 noticed = True
                 if state is None:
                     aside().print("[yellow]no plan yet[/]: the goal waits for an orchestrator and its model (still waiting)")
-                else:
+                elif not state.parked:
                     await say_if_unserved(client, [task.worker_type for task in state.tasks if task.task_id not in ended])
     told = f"goal {goal_id} has not ended within {timeout:g} s; it lives on. Follow it further: heddle goals show {goal_id} --follow"
     raise fail(told, Exit.TIMED_OUT, output, goal_id=goal_id)
@@ -97,9 +125,17 @@ async def follow_goal(client: Client, steps: AsyncIterator[GoalStep], goal_id: s
 
 def _tell_plan(state: GoalState, output: OutputFormat) -> None:
     if output is OutputFormat.TEXT:
-        aside().print(f"goal {state.goal_id}, planned by [bold]{escape(state.planned_by)}[/]: {counted(len(state.tasks), 'task')}")
-        if state.note:
-            aside().print(f"  [dim]{escape(state.note)}[/]")
+        sure = "" if state.confidence is None else f", confidence {state.confidence:.2f}"
+        aside().print(f"goal {state.goal_id}, planned by [bold]{escape(state.planned_by)}[/]{sure}: {counted(len(state.tasks), 'task')}")
+        for line in (state.note, *state.warnings):
+            if line:
+                aside().print(f"  [dim]{escape(line)}[/]")
+        if state.parked and state.approval is not None:
+            until = format_time(state.approval.until)
+            aside().print(
+                f"  [yellow]waits for an approval[/] of {escape(', '.join(state.approval.macros))} until {until}, since what it does cannot be undone"
+            )
+            aside().print(f"  let it go on: heddle goals approve {state.goal_id}")
 
 
 def _show_plan(state: GoalState, output: OutputFormat) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
+import socket
 from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
@@ -51,6 +53,15 @@ MetricsPort = Annotated[int | None, typer.Option("--metrics-port", help="Serve P
 MetricsHost = Annotated[str, typer.Option("--metrics-host", help="Address that the metrics are served on.")]
 LogLevel = Annotated[Level, typer.Option("--log-level", help="What to log on standard error.")]
 Timeout = Annotated[str, typer.Option("--timeout", help="How long to follow, such as 60s or 5m.")]
+
+
+def operator() -> str:
+    """Who types this, as this machine knows them."""
+    try:
+        name = getpass.getuser()
+    except (OSError, KeyError):  # a container without an entry for its user
+        name = str(os.getuid())
+    return f"{name}@{socket.gethostname()}"
 
 
 def words(given: Iterable[str] | None) -> list[str] | None:

@@ -17,7 +17,7 @@ from rich.table import Table
 
 from heddle.cli.options import OutputFormat
 from heddle.errors import DefinitionError, HeddleError, NoServer, RulesError, SettingsError
-from heddle.router.units import parse_duration
+from heddle.units import parse_duration
 
 T = TypeVar("T")
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
@@ -11,11 +13,13 @@ from rich.markup import escape
 
 from heddle.cli.goal import read_context
 from heddle.cli.options import MacrosOrCatalogue, Output, OutputFormat, macro_sources
-from heddle.cli.output import Exit, aside, console, fail, print_json, print_table, run
+from heddle.cli.output import Exit, aside, console, counted, fail, print_json, print_table, run
 from heddle.cli.planners import planner_for, read_offers
 from heddle.errors import ModelUnavailable
 from heddle.planning.goal import Asked
+from heddle.planning.plan import Plan
 from heddle.settings import load_settings
+from heddle.subjects import FRONTIER
 
 
 def plan(
@@ -25,40 +29,70 @@ def plan(
     phrases: Annotated[str | None, typer.Option("--phrases", help="off, fallback or first. Default: fallback.")] = None,
     output: Output = OutputFormat.TEXT,
 ) -> None:
-    """Show what the planner would do with a goal; publishes nothing."""
-    answer = run(_plan(text, read_context(context), macros, phrases), output)
+    """Show what the planner would do with a goal, and every check; publishes nothing."""
+    made, tiers = run(_plan(text, read_context(context), macros, phrases), output)
     if output is OutputFormat.JSON:
-        print_json(answer)
-    elif "error" not in answer:
-        print_table(
-            ("macro", "tier", "arguments"),
-            [(c["macro"], c["tier"], json.dumps(c["arguments"], ensure_ascii=False)) for c in answer["tasks"]],
-        )
-        console().print(f"planned by [bold]{escape(answer['planned_by'])}[/], {answer['model_calls']} model calls; nothing was published")
-        if answer["note"]:
-            aside().print(f"[dim]{escape(answer['note'])}[/]")
-    if "error" in answer:
-        raise fail(answer["error"], Exit.INCOMPLETE)
+        print_json(_as_json(made, tiers))
+    else:
+        _show(made, tiers)
+    if made.problem is not None:
+        raise fail(f"{made.problem[0].value}: {made.problem[1]}", Exit.INCOMPLETE)
 
 
-async def _plan(text: str, context: dict[str, Any], macros: list[str] | None, phrases: str | None) -> dict[str, Any]:
+def _show(made: Plan, tiers: Mapping[str, str]) -> None:
+    if made.calls:
+        rows = [(call.macro, tiers.get(call.macro, FRONTIER), _short(call.arguments)) for call in made.calls]
+        print_table(("macro", "tier", "arguments"), rows)
+    if made.review is not None and made.review.values:
+        found = [
+            (f"{one.macro}.{one.field}", "" if one.stated is None else _short(one.stated), _short(one.value), one.ground)
+            for one in made.review.values
+        ]
+        print_table(("value", "stated", "sent", "stands in"), found)
+    if made.review is not None and made.review.defaulted:
+        left = ", ".join(f"{macro}.{field}" for macro, field in made.review.defaulted)
+        console().print(f"[dim]left to the macro's default: {escape(left)}[/]")
+    sure = "" if made.confidence is None else f", confidence {made.confidence:.2f}"
+    console().print(
+        f"planned by [bold]{escape(made.planned_by)}[/], {counted(made.model_calls, 'model call')}{sure}; nothing was published"
+    )
+    for line in (made.note, *made.warnings):
+        if line:
+            aside().print(f"[dim]{escape(line)}[/]")
+    if made.problem is not None and made.answer:
+        aside().print(f"[dim]the model answered: {escape(made.answer)}[/]")
+
+
+def _short(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _as_json(made: Plan, tiers: Mapping[str, str]) -> dict[str, Any]:
+    checks = None if made.review is None else {name: value for name, value in asdict(made.review).items() if name != "calls"}
+    told = {
+        "planned_by": made.planned_by,
+        "model_calls": made.model_calls,
+        "confidence": made.confidence,
+        "note": made.note,
+        "warnings": list(made.warnings),
+        "usage": [asdict(usage) for usage in made.usage],
+        "tasks": [{"macro": call.macro, "tier": tiers.get(call.macro, FRONTIER), "arguments": call.arguments} for call in made.calls],
+        "checks": checks,
+        "answer": made.answer,
+    }
+    return told if made.problem is None else told | {"error": f"{made.problem[0].value}: {made.problem[1]}"}
+
+
+async def _plan(text: str, context: dict[str, Any], macros: list[str] | None, phrases: str | None) -> tuple[Plan, dict[str, str]]:
     settings = load_settings()
     wanted = phrases or ("fallback" if settings.planner.phrases == "off" else settings.planner.phrases)
     if wanted not in {"off", "fallback", "first"}:
         raise typer.BadParameter(f"--phrases {wanted!r} is not one of off, fallback, first")
     settings = settings.model_copy(update={"planner": settings.planner.model_copy(update={"phrases": wanted})})
     async with planner_for(read_offers(macro_sources(macros)), settings) as planner:
-        try:
-            made = await planner.plan(Asked(text, context, time.time()))
-        except ModelUnavailable as error:
-            return {"error": f"{error.code.value}: {error}; to get the model: {error.remedy}", "answer": None}
-        if made.problem is not None:
-            code, detail = made.problem
-            return {"error": f"{code.value}: {detail}", "answer": made.answer}
         tiers = {macro.name: macro.tier for macro in planner.offers.newest()}
-        return {
-            "planned_by": made.planned_by,
-            "model_calls": made.model_calls,
-            "note": made.note,
-            "tasks": [{"macro": call.macro, "tier": tiers[call.macro], "arguments": call.arguments} for call in made.calls],
-        }
+        try:
+            return await planner.plan(Asked(text, context, time.time())), tiers
+        except ModelUnavailable as error:
+            told = f"{error}; to get the model: {error.remedy}"
+            return Plan(settings.planner.model, 0).unsent(error.code, told), tiers

@@ -109,7 +109,7 @@ async def _reload_macros(running: System, macros: list[str], rules: Path) -> Non
     old = running.orchestrator.planner
     try:
         registry = load(macros)
-        running.orchestrator.planner = make_planner(registry, old.model, old.settings)
+        running.orchestrator.planner = make_planner(registry, old.model, old.settings, second=old.second, warnings=old.warnings)
     except HeddleError as error:
         running.ground.observer.see(events.MACROS_REFUSED, "the macros were refused; the good ones stay in use", problem=str(error))
         return

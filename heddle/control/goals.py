@@ -14,7 +14,9 @@ from nats.aio.client import Client
 from nats.aio.subscription import Subscription
 
 from heddle import subjects
+from heddle.broker.parked import Parked, approve
 from heddle.control.tasks import LOOK_EVERY, Reported, Waiting, look, next_result, reported, submit_message
+from heddle.errors import BrokerError
 from heddle.goals import GoalState
 from heddle.messages import Goal, Priority, TaskResult, format_time, task_hash
 
@@ -40,13 +42,14 @@ class GoalEnded(NamedTuple):
 GoalStep = Waiting | Reported | Planned | TaskEnded | GoalEnded
 
 
-def new_goal(instruction: str, context: Mapping[str, Any] | None = None, priority: Priority = "normal") -> Goal:
+def new_goal(instruction: str, context: Mapping[str, Any] | None = None, priority: Priority = "normal", *, approved: bool = False) -> Goal:
     """A goal with a fresh id."""
     return Goal(
         goal_id=f"goal-{uuid.uuid4().hex[:20]}",
         instruction=instruction,
         context=dict(context or {}),
         priority=priority,
+        approved=approved,
         created_at=format_time(time.time()),
     )
 
@@ -110,3 +113,23 @@ async def goal_state_of(client: Client, goal_id: str, generation: int = 0) -> Go
     except (nats.js.errors.NotFoundError, nats.js.errors.KeyNotFoundError, nats.errors.Error, TimeoutError):
         return None
     return GoalState.model_validate_json(entry.value or b"")
+
+
+async def approve_goal(client: Client, goal_id: str, by: str, generation: int = 0) -> Parked | None:
+    """Let a goal go on that waits because its plan has irreversible macros; None if none of that id waits.
+
+    Args:
+        client: the connection.
+        goal_id: which.
+        by: who approves it; told in the goal's record. Who was first stays.
+        generation: which generation of it.
+
+    Raises:
+        BrokerError: the store does not answer.
+    """
+    try:
+        return await approve(client, subjects.goal_record(goal_id, generation), by, time.time())
+    except nats.js.errors.NotFoundError:
+        return None
+    except (nats.errors.Error, TimeoutError) as error:
+        raise BrokerError(f"the goals' records do not answer: {error!r}; try again") from None

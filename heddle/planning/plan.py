@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 from heddle.errors import Code
@@ -68,6 +68,16 @@ class Review:
 
 
 @dataclass(frozen=True, slots=True)
+class Usage:
+    """What one model call took; `cost` is in dollars, by the prices in the settings."""
+
+    model: str
+    prompt_tokens: int | None
+    answer_tokens: int | None
+    cost: float
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What planning a goal came to; it may be sent if there is no problem.
 
@@ -77,12 +87,13 @@ class Plan:
         calls: as they are to be sent; none if there is a problem.
         problem: why it may not be sent: the dead-letter code, and what is wrong.
         note: what a person should know of how it was planned; a remedy included.
+        warnings: what the plan could not be sure of, such as a model without log-probabilities.
+        fallback: why a second model was asked: `unsure`, or the code of the first one's problem; None if it was not.
         answer: the model's raw answer.
         stated: the calls as the planner answered them, before the review.
         review: every check of what was stated.
         confidence: how sure the model was of the macros, from 0 to 1; None without log-probabilities.
-        prompt_tokens: of the model call, if the server told.
-        answer_tokens: likewise.
+        usage: what the model calls took.
     """
 
     planned_by: str
@@ -90,9 +101,14 @@ class Plan:
     calls: tuple[PlannedCall, ...] = ()
     problem: tuple[Code, str] | None = None
     note: str | None = None
+    warnings: tuple[str, ...] = ()
+    fallback: str | None = None
     answer: str | None = None
     stated: tuple[PlannedCall, ...] = ()
     review: Review | None = None
     confidence: float | None = None
-    prompt_tokens: int | None = None
-    answer_tokens: int | None = None
+    usage: tuple[Usage, ...] = ()
+
+    def unsent(self, code: Code, detail: str) -> Plan:
+        """The same plan, kept back for this reason."""
+        return replace(self, calls=(), problem=(code, detail))

@@ -19,7 +19,7 @@ from heddle.errors import Problem, RulesError
 from heddle.messages import PRIORITIES, is_name
 from heddle.router.buckets import kept_back
 from heddle.router.rules import DEFAULT_MAX_HOPS, DEFAULT_MAX_PAYLOAD, DEFAULT_RESERVE, Limits, Route, Rules, Tier, WorkerType, digest_of
-from heddle.router.units import parse_duration, parse_rate, parse_size, positive_int, share_of
+from heddle.units import parse_duration, parse_rate, parse_size, positive_int, share_of
 
 
 def parse_rules(text: str, source: str = "rules") -> Rules:

@@ -6,15 +6,16 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import ThreadingHTTPServer
+from itertools import accumulate
 from threading import Thread
 from typing import Final
 
 from prometheus_client import CollectorRegistry, MetricsHandler
-from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from heddle.errors import SettingsError
-from heddle.events import ALL_EVENTS
+from heddle.events import ALL_EVENTS, Event
 from heddle.telemetry.observer import Observer
 
 _NOTICES_ITS_END: Final = 0.05
@@ -28,6 +29,9 @@ class _Counters(Collector):
     def collect(self) -> Iterator[Metric]:
         counters = dict(self._observer.counters)
         for event in ALL_EVENTS:
+            if event.buckets:
+                yield self._histogram(event)
+                continue
             family = CounterMetricFamily(event.name, event.help, labels=event.labels)
             for (counted, labels), count in counters.items():
                 if counted == event:
@@ -35,6 +39,11 @@ class _Counters(Collector):
             if not event.labels and not family.samples:
                 family.add_metric((), 0)
             yield family
+
+    def _histogram(self, event: Event) -> Metric:
+        *counts, total = self._observer.measured.get(event, [0.0] * (len(event.buckets) + 2))
+        bounds = [*map(str, event.buckets), "+Inf"]
+        return HistogramMetricFamily(event.name, event.help, list(zip(bounds, accumulate(counts), strict=True)), total)
 
 
 class _ServerV6(ThreadingHTTPServer):

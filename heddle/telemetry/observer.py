@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import sys
 from collections import Counter
 from typing import Any, TextIO
@@ -20,11 +21,18 @@ class Observer:
 
     def __init__(self, log: Any = None) -> None:
         self.counters: Counter[tuple[Event, tuple[str, ...]]] = Counter()
+        self.measured: dict[Event, list[float]] = {}
         self._log = log
 
-    def count(self, event: Event, *labels: str) -> None:
+    def count(self, event: Event, *labels: str, times: int = 1) -> None:
         """Count an event; label values in the order of the event's labels."""
-        self.counters[event, labels] += 1
+        self.counters[event, labels] += times
+
+    def measure(self, event: Event, value: float) -> None:
+        """Put a value into its bucket of the event's histogram; the last item is the sum, the one before counts what is above all."""
+        kept = self.measured.setdefault(event, [0.0] * (len(event.buckets) + 2))
+        kept[bisect.bisect_left(event.buckets, value)] += 1
+        kept[-1] += value
 
     def see(self, event: Event, message: str, /, **fields: Any) -> None:
         """Count an event and log it at its level; its labels are taken from the fields."""

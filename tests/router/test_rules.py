@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from heddle.errors import Problem, RulesError
 from heddle.router.reading import parse_rules
 from heddle.router.rules import Limits, Rules, uncovered
-from heddle.router.units import parse_duration, parse_rate, parse_size
+from heddle.units import parse_duration, parse_rate, parse_size
 
 GOOD = """\
 version: 1

@@ -35,7 +35,23 @@ def test_a_counter_without_labels_is_served_from_the_start() -> None:
 
 def test_every_event_is_served_with_its_help() -> None:
     lines = exposition(Observer())
-    assert [event.name for event in events.ALL_EVENTS if f"# HELP {event.name}_total {event.help}" not in lines] == []
+    names = {event: event.name if event.buckets else f"{event.name}_total" for event in events.ALL_EVENTS}
+    assert [name for event, name in names.items() if f"# HELP {name} {event.help}" not in lines] == []
+
+
+def test_a_measured_value_is_served_as_a_histogram() -> None:
+    observer = Observer()
+    for value in (0.05, 0.72, 0.73, 1.0):
+        observer.measure(events.PLAN_CONFIDENCE, value)
+    lines = exposition(observer)
+    found = [line.removeprefix("heddle_plan_confidence_bucket") for line in lines if line.startswith("heddle_plan_confidence_bucket")]
+    assert [line for line in found if '"0.1"' in line or '"0.72"' in line or '"0.8"' in line or "Inf" in line] == [
+        '{le="0.1"} 1.0',
+        '{le="0.72"} 2.0',
+        '{le="0.8"} 3.0',
+        '{le="+Inf"} 4.0',
+    ]
+    assert "heddle_plan_confidence_sum 2.5" in lines
 
 
 def test_what_was_counted_after_the_server_started_is_served() -> None:

@@ -1,4 +1,4 @@
-"""The units of a rules file: rates, durations, sizes."""
+"""The units of rules and settings: rates, durations, sizes."""
 
 from __future__ import annotations
 
