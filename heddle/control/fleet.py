@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from nats.aio.client import Client
@@ -16,11 +16,18 @@ from heddle.errors import BrokerError, Refused
 
 @dataclass(frozen=True, slots=True)
 class WorkerCard:
-    """A worker as it announced itself: versions by worker type, and the tiers it serves."""
+    """A worker as it announced itself: versions by worker type, and the tiers it serves.
+
+    Attributes:
+        digests: of its macros' contracts, by "<worker type>.<version>".
+        unwell: tools that say they are not well, and why.
+    """
 
     replica: str
     types: dict[str, list[int]]
     tiers: list[str]
+    digests: dict[str, str] = field(default_factory=dict)
+    unwell: dict[str, str] = field(default_factory=dict)
 
     def serves(self, worker_type: str, tier: str | None) -> bool:
         """Does it take tasks of that type and tier (any tier, if None)?"""
@@ -129,3 +136,75 @@ async def _subjects_of(client: Client, stream: str) -> dict[str, int]:
         found |= page
         if not page or len(found) >= int(info.get("total", 0)):
             return found
+
+
+# --- the whole fleet
+
+
+@dataclass(frozen=True, slots=True)
+class TierCard:
+    """A tier as the rules declare it, and its bucket as a router saw it last.
+
+    Attributes:
+        rate: tokens per second; None for no limit.
+        scope: `replica` or `cluster`.
+        levels: tokens left, by router replica.
+        waiting: tasks that wait for a token or their next attempt, by priority.
+    """
+
+    name: str
+    rate: float | None
+    burst: int
+    max_wait: float
+    scope: str
+    levels: dict[str, float]
+    waiting: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class RouterCard:
+    """A router as it announced itself within the last ten seconds; `source` is its rules file, or `nats`."""
+
+    replica: str
+    digest: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """How many messages each stream ever took; two of them, with the time between, are rates."""
+
+    at: float
+    goals: int
+    tasks: int
+    routed: int
+    outcomes: int
+    dead: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """Who is there, and what waits for whom.
+
+    Attributes:
+        rules: the digests that routers follow; more than one is a drift.
+        unserved: (worker type, tier) with a backlog and no worker.
+    """
+
+    at: float
+    rules: tuple[str, ...]
+    tiers: tuple[TierCard, ...]
+    routers: tuple[RouterCard, ...]
+    workers: tuple[WorkerCard, ...]
+    backlog: dict[tuple[str, str], int]
+    unserved: tuple[tuple[str, str], ...]
+    flow: Flow
+
+
+async def fleet(client: Client, now: float) -> Fleet:
+    """Who is there, and what waits for whom.
+
+    Raises:
+        BrokerError: JetStream does not answer.
+    """
+    raise NotImplementedError

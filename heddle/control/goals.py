@@ -6,7 +6,8 @@ import contextlib
 import time
 import uuid
 from collections.abc import AsyncIterator, Mapping
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
 
 import nats.errors
 import nats.js.errors
@@ -15,7 +16,8 @@ from nats.aio.subscription import Subscription
 
 from heddle import subjects
 from heddle.broker.parked import Parked, approve
-from heddle.control.tasks import LOOK_EVERY, Reported, Waiting, look, next_result, reported, submit_message
+from heddle.control.deadletters import Kept
+from heddle.control.tasks import LOOK_EVERY, Cancelling, Reported, Waiting, look, next_result, reported, submit_message
 from heddle.errors import BrokerError
 from heddle.goals import GoalState
 from heddle.messages import Goal, Priority, TaskResult, format_time, task_hash
@@ -133,3 +135,92 @@ async def approve_goal(client: Client, goal_id: str, by: str, generation: int = 
         return None
     except (nats.errors.Error, TimeoutError) as error:
         raise BrokerError(f"the goals' records do not answer: {error!r}; try again") from None
+
+
+# --- every goal
+
+
+Standing = Literal["waiting", "planning", "parked", "running", "completed", "partial", "failed"]
+"""Where a goal stands: in its stream, with a model, waiting for an approval, with its tasks on their way, or ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class GoalLine:
+    """A goal in a list.
+
+    Attributes:
+        stored: when it came, seconds since the epoch.
+        tasks: how many its plan has; None without a plan.
+        planned_by: the model's name, or `phrases`.
+        total_ms: from its coming to its end; None if it has not ended.
+        error: of one that did not complete.
+    """
+
+    goal_id: str
+    generation: int
+    standing: Standing
+    instruction: str
+    stored: float
+    tasks: int | None = None
+    planned_by: str | None = None
+    total_ms: int | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GoalPage:
+    """Goals, the one that something happened to last first; `older` is what to pass as `before`, None if there is nothing older."""
+
+    goals: tuple[GoalLine, ...]
+    older: int | None
+
+
+async def goals_page(client: Client, standing: Standing | None = None, *, before: int | None = None, limit: int = 50) -> GoalPage:
+    """A page of goals: those that wait or are planned first, then those with a plan, newest first.
+
+    Raises:
+        BrokerError: the store does not answer.
+    """
+    raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True)
+class GoalShown:
+    """All that is known of a goal.
+
+    Attributes:
+        line: as in a list.
+        state: its plan, and its record if it has ended; None if it has none yet, or never had.
+        final: its newest outcome, amendments included; None if it has not ended, or that is no longer kept.
+        outcomes: those of its tasks that are kept, by task id, of the newest generation that ended.
+        letters: dead letters of the goal and its tasks that nobody has replayed or dropped.
+    """
+
+    line: GoalLine
+    state: GoalState | None
+    final: TaskResult | None
+    outcomes: Mapping[str, TaskResult]
+    letters: tuple[Kept, ...]
+
+
+async def goal_shown(client: Client, goal_id: str) -> GoalShown | None:
+    """All that is known of a goal in its newest generation; None if nothing is.
+
+    Raises:
+        BrokerError: the store does not answer.
+    """
+    raise NotImplementedError
+
+
+async def cancel_goal(client: Client, goal_id: str, *, by: str) -> Cancelling:
+    """Cancel a goal: before its plan, while it is made, or all of its tasks that have not ended.
+
+    Args:
+        client: the connection.
+        goal_id: which; its newest generation.
+        by: who does it: user@host.
+
+    Raises:
+        BrokerError: the store does not answer.
+    """
+    raise NotImplementedError

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import time
 import uuid
-from collections.abc import AsyncIterator
-from typing import Any, NamedTuple
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -143,3 +144,73 @@ async def look(client: Client, subject: str) -> TaskResult | None:
 def task_message_id(task: TaskMessage) -> str:
     """A client's first publish goes under the hash of the task's id."""
     return task_hash(task.task_id or "")
+
+
+# --- every task
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelling:
+    """What came of a cancellation: it was asked for in this generation; or there was nothing to cancel, and this is how it had ended."""
+
+    generation: int
+    ended: TaskResult | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskShown:
+    """All that is known of a task.
+
+    Attributes:
+        task_id: its id.
+        outcomes: by generation, those that are kept.
+        replayed: the generations that somebody replayed from their letters.
+        cancelled: was its newest generation cancelled, or its goal?
+        place: where it is now: `ended`, `waiting`, `queued` (perhaps running), or None if it is in no stream.
+    """
+
+    task_id: str
+    outcomes: Mapping[int, TaskResult]
+    replayed: tuple[int, ...]
+    cancelled: bool
+    place: Literal["ended", "incoming", "waiting", "queued"] | None
+
+
+async def task_shown(client: Client, task_id: str) -> TaskShown:
+    """All that is known of a task.
+
+    Raises:
+        BrokerError: the store does not answer.
+    """
+    raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True)
+class TaskPage:
+    """Outcomes of tasks, newest first, with their generations; `older` is what to pass as `before`, None if there is nothing older."""
+
+    tasks: tuple[tuple[int, TaskResult], ...]
+    older: int | None
+
+
+async def tasks_page(client: Client, goal_id: str | None = None, *, before: int | None = None, limit: int = 50) -> TaskPage:
+    """A page of tasks that ended, of one goal or of all.
+
+    Raises:
+        BrokerError: the store does not answer.
+    """
+    raise NotImplementedError
+
+
+async def cancel_task(client: Client, task_id: str, *, by: str) -> Cancelling:
+    """Cancel a task, wherever it is.
+
+    Args:
+        client: the connection.
+        task_id: which; its newest generation.
+        by: who does it: user@host.
+
+    Raises:
+        BrokerError: the store does not answer.
+    """
+    raise NotImplementedError
