@@ -75,6 +75,10 @@ class Guard:
         """What a form of this session carries."""
         return self._signed("form", session)
 
+    def is_form_token(self, token: str, session: str) -> bool:
+        """Was this token given to this session?"""
+        return hmac.compare_digest(token.encode(), self.form_token(session).encode())
+
     def _is_signed(self, purpose: str, session: str) -> bool:
         nonce, _, signature = session.partition(".")
         return hmac.compare_digest(signature.encode(), self._signed(purpose, nonce).encode())

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar, cast
 
 from nats.aio.client import Client
 
@@ -34,40 +34,52 @@ class Topic(Generic[T]):
         key: two topics with the same key are the same, and read once for all pages.
         read: reads it.
         streams: those that it depends on; it is read again only when one of them has changed. None: every time.
+        rest: seconds between two readings, at least; for what is dear.
     """
 
     key: Hashable
     read: Callable[[Client], Awaitable[T]]
     streams: frozenset[str] | None = None
+    rest: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
-class Moment(Generic[T]):
+class Moment:
     """What was seen at a moment.
 
     Attributes:
-        number: counts the moments; the same number is the same moment.
-        value: of the topic; the last that could be read, None if none ever could.
-        problem: why the server could not be read just now.
+        number: counts the readings; the same number is the same moment.
+        values: of topics, by their keys; the last that could be read.
+        problem: why something could not be read just now.
         flow: the streams and queues.
         history: the rates of the last readings, the newest last; empty until there are two.
     """
 
     number: int
-    value: T | None
+    values: Mapping[Hashable, Any]
     problem: str | None
     flow: Flow
     history: tuple[Rates, ...]
 
+    def of(self, topic: Topic[T]) -> T | None:
+        """A topic's value; None if it could not be read yet."""
+        return cast("T | None", self.values.get(topic.key))
+
+    @property
+    def rates(self) -> Rates | None:
+        """The rates just now; None until there are two readings."""
+        return self.history[-1] if self.history else None
+
 
 @dataclass(slots=True)
 class _Known:
-    """What is known of a topic: its value, and how the streams were that it was read from."""
+    """What is known of a topic: its value, how the streams were that it was read from, and when that was looked at."""
 
     value: Any = None
     streams: Any = None
     problem: str | None = None
-    at: float = -1e9
+    read: float = -1e9
+    looked: float = -1e9
 
 
 @dataclass(slots=True, eq=False)
@@ -94,36 +106,39 @@ class Poller:
     _reading: asyncio.Lock = field(default_factory=asyncio.Lock)
     _over: bool = False
 
-    async def look(self, topic: Topic[T]) -> Moment[T]:
-        """A topic as it is now: as it was read within the last second, else read for the asking."""
+    async def look(self, *topics: Topic[Any]) -> Moment:
+        """Topics as they are now: as they were read within the last second, else read for the asking."""
         async with self._reading:
-            known = self._known.setdefault(topic.key, _Known())
-            if self.clock() - known.at >= READ_EVERY:
-                if self._problem is not None or not self._flows or self.clock() - self._flows[-1].at >= READ_EVERY:
-                    await self._read_flow()
-                await self._read(topic, known)
-            moment = self._moment(topic)
+            now = self.clock()
+            stale = [topic for topic in topics if now - self._known.setdefault(topic.key, _Known()).looked >= READ_EVERY]
+            if self._problem is not None or not self._flows or now - self._flows[-1].at >= READ_EVERY:
+                await self._read_flow()
+            for topic in stale:
+                await self._read(topic)
+            moment = self._moment(topics)
             self._forget()
         return moment
 
-    async def follow(self, topic: Topic[T]) -> AsyncIterator[Moment[T]]:
-        """Every further moment of a topic, until the poller ends; whoever is slow misses some, and none wait for it."""
-        with self._following(topic):
+    async def follow(self, *topics: Topic[Any]) -> AsyncIterator[Moment]:
+        """Every further moment of some topics, until the poller ends; whoever is slow misses some, and none wait for it."""
+        with self._following(topics):
             while not self._over:
                 await self._next.wait()
                 if not self._over:
-                    yield self._moment(topic)
+                    yield self._moment(topics)
 
     @contextmanager
-    def _following(self, topic: Topic[Any]) -> Iterator[None]:
-        self._topics[topic.key] = topic
-        self._followers[topic.key] += 1
+    def _following(self, topics: tuple[Topic[Any], ...]) -> Iterator[None]:
+        for topic in topics:
+            self._topics[topic.key] = topic
+        self._followers.update(topic.key for topic in topics)
         try:
             yield
         finally:
-            self._followers[topic.key] -= 1
-            if not self._followers[topic.key]:
-                del self._followers[topic.key], self._topics[topic.key]
+            self._followers.subtract(topic.key for topic in topics)
+            for topic in topics:
+                if self._followers[topic.key] <= 0:
+                    del self._followers[topic.key], self._topics[topic.key]
 
     async def round(self) -> None:
         """Read what is looked at, if anything is, and tell the followers."""
@@ -131,8 +146,8 @@ class Poller:
             return
         async with self._reading:
             await self._read_flow()
-            for key, topic in list(self._topics.items()):
-                await self._read(topic, self._known.setdefault(key, _Known()))
+            for topic in list(self._topics.values()):
+                await self._read(topic)
             self._forget()
         self._tell()
 
@@ -149,7 +164,7 @@ class Poller:
         now = self.clock()
         self._number += 1
         if not self.client.is_connected:  # a request would wait for its answer
-            self._problem = "it cannot be reached"
+            self._problem = "no connection"
             return
         self.reads += 1
         try:
@@ -165,29 +180,38 @@ class Poller:
         if len(self._flows) > 1:
             self._history.append(rates(self._flows[0], read))
 
-    async def _read(self, topic: Topic[Any], known: _Known) -> None:
+    async def _read(self, topic: Topic[Any]) -> None:
         if self._problem is not None:
             return
-        known.at = self.clock()
-        now = self._flows[-1]
-        streams = None if topic.streams is None else {name: now[name] for name in topic.streams}
-        if streams is not None and streams == known.streams and known.problem is None:
+        known, now = self._known.setdefault(topic.key, _Known()), self.clock()
+        known.looked = now
+        flow_now = self._flows[-1]
+        streams = None if topic.streams is None else {name: flow_now[name] for name in topic.streams}
+        unchanged = streams is not None and streams == known.streams and known.problem is None
+        if unchanged or now - known.read < topic.rest:
             return
         try:
             known.value = await topic.read(self.client)
-            known.streams, known.problem = streams, None
+            known.streams, known.problem, known.read = streams, None, now
         except Exception as error:  # noqa: BLE001  # as above
             known.problem = _why(error)
+        self._number += 1
 
-    def _moment(self, topic: Topic[Any]) -> Moment[Any]:
-        known = self._known.get(topic.key, _Known())
-        flow_now = self._flows[-1] if self._flows else Flow(self.clock())
-        return Moment(self._number, known.value, self._problem or known.problem, flow_now, tuple(self._history))
+    def _moment(self, topics: tuple[Topic[Any], ...]) -> Moment:
+        known = {topic.key: self._known.get(topic.key) or _Known() for topic in topics}
+        problems = [self._problem, *(one.problem for one in known.values())]
+        return Moment(
+            self._number,
+            {key: one.value for key, one in known.items()},
+            next((problem for problem in problems if problem), None),
+            self._flows[-1] if self._flows else Flow(self.clock()),
+            tuple(self._history),
+        )
 
     def _forget(self) -> None:
         """Keep nothing of topics that nobody follows any more, but what was read just now."""
         now = self.clock()
-        for key in [key for key, known in self._known.items() if key not in self._topics and now - known.at >= READ_EVERY]:
+        for key in [key for key, known in self._known.items() if key not in self._topics and now - known.looked >= READ_EVERY]:
             del self._known[key]
 
 
