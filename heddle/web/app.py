@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
@@ -42,7 +43,7 @@ def application(desk: Desk, jobs: Jobs, searches: Searches) -> Starlette:
     )
 
 
-def _problem(desk: Desk) -> object:
+def _problem(desk: Desk) -> Callable[[Request, Exception], Awaitable[Response]]:
     """The handler that tells a person what is wrong."""
 
     async def handle(request: Request, error: Exception) -> Response:

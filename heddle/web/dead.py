@@ -149,7 +149,7 @@ def routes(desk: Desk, jobs: Jobs, searches: Searches) -> list[Route]:
         def view(_: Moment) -> View:
             return {"job": job, "fields": _fields(job.wanted)}
 
-        return await show(desk, request, Page("job", (topic,), ("progress",), view, {"job": job, "fields": _fields(job.wanted)}))
+        return await show(desk, request, Page("job", (topic,), ("progress", "letters"), view, {"job": job, "fields": _fields(job.wanted)}))
 
     async def stop(request: Request, _: Form) -> Response:
         job = _job(jobs, request)

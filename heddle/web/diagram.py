@@ -75,20 +75,20 @@ _WIDE: Final = {
     "orchestrator": (204, 24, 150, 96),
     "router": (426, 24, 150, 96),
     "queues": (648, 8, 210, 180),
-    "workers": (930, 24, 130, 96),
+    "workers": (916, 24, 144, 96),
     "waiting": (426, 186, 150, 80),
-    "dead": (648, 220, 210, 60),
-    "outcomes": (930, 186, 130, 80),
+    "dead": (648, 214, 210, 60),
+    "outcomes": (916, 186, 144, 80),
 }
 _TALL: Final = {
-    "goals": (0, 0, 160, 76),
-    "orchestrator": (180, 0, 160, 76),
-    "router": (180, 120, 160, 76),
-    "waiting": (0, 120, 140, 76),
-    "queues": (0, 240, 340, 170),
-    "workers": (0, 454, 160, 76),
-    "outcomes": (180, 454, 160, 76),
-    "dead": (0, 554, 340, 60),
+    "goals": (0, 0, 156, 80),
+    "orchestrator": (184, 0, 156, 80),
+    "router": (184, 120, 156, 92),
+    "waiting": (0, 120, 140, 92),
+    "queues": (0, 252, 340, 170),
+    "workers": (0, 462, 156, 80),
+    "outcomes": (184, 462, 156, 80),
+    "dead": (0, 574, 340, 60),
 }
 
 
@@ -98,33 +98,34 @@ def pictures(flow: Flow, rates: Rates | None, fleet: Fleet | None) -> tuple[Pict
 
 
 def _wide(flow: Flow, rates: Rates | None, fleet: Fleet | None) -> Picture:
+    held: Pace = "slow" if flow[subjects.DEFER].messages else "still"
     lines = (
         _line("planned", "M132 72 H204", _per(rates, "goals"), 168, 62),
         _line("sent", "M354 72 H426", _per(rates, "incoming"), 390, 62),
         _line("routed", "M576 72 H648", _per(rates, "routed"), 612, 62),
-        _line("taken", "M858 72 H930", _taken(rates), 894, 62),
-        _line("ended", "M995 120 V186", _per(rates, "ended"), 1003, 158, anchor="start"),
-        _line("deferred", "M480 120 V186", None, 488, 158, anchor="start", pace="slow" if flow[subjects.DEFER].messages else "still"),
-        _line("due", "M522 186 V120", None, 530, 158, anchor="start", pace="slow" if flow[subjects.DEFER].messages else "still"),
-        _line("died", "M930 250 H858", _per(rates, "dead"), 894, 240, tone="bad"),
-        _line("followed", "M995 266 V296 H279 V120", None, 0, 0, pace=_pace(rates.ended if rates else None)),
+        _line("taken", "M858 72 H916", _taken(rates), 887, 62),
+        _line("ended", "M988 120 V186", _per(rates, "ended"), 998, 158, anchor="start"),
+        _line("deferred", "M476 120 V186", pace=held),
+        _line("due", "M526 186 V120", pace=held),
+        _line("died", "M916 244 H858", _per(rates, "dead"), 887, 234, tone="bad"),
+        _line("followed", "M988 266 V296 H279 V120", pace=_pace(rates.ended if rates else None)),
     )
     return Picture("wide", 1060, 304, _boxes(_WIDE, flow, fleet), lines)
 
 
 def _tall(flow: Flow, rates: Rates | None, fleet: Fleet | None) -> Picture:
-    held = "slow" if flow[subjects.DEFER].messages else "still"
+    held: Pace = "slow" if flow[subjects.DEFER].messages else "still"
     lines = (
-        _line("planned", "M160 38 H180", None, 0, 0, pace=_pace(rates.goals if rates else None)),
-        _line("sent", "M260 76 V120", _per(rates, "incoming"), 270, 103, anchor="start"),
-        _line("deferred", "M180 148 H140", None, 0, 0, pace="slow" if held == "slow" else "still"),
-        _line("due", "M140 168 H180", None, 0, 0, pace="slow" if held == "slow" else "still"),
-        _line("routed", "M260 196 V240", _per(rates, "routed"), 270, 223, anchor="start"),
-        _line("taken", "M80 410 V454", _taken(rates), 90, 437, anchor="start"),
-        _line("ended", "M160 492 H180", None, 0, 0, pace=_pace(rates.ended if rates else None)),
-        _line("died", "M260 530 V554", _per(rates, "dead"), 270, 547, anchor="start", tone="bad"),
+        _line("planned", "M156 40 H184", pace=_pace(rates.goals if rates else None)),
+        _line("sent", "M262 80 V120", _per(rates, "incoming"), 272, 104, anchor="start"),
+        _line("deferred", "M184 152 H140", pace=held),
+        _line("due", "M140 180 H184", pace=held),
+        _line("routed", "M262 212 V252", _per(rates, "routed"), 272, 236, anchor="start"),
+        _line("taken", "M78 422 V462", _taken(rates), 88, 446, anchor="start"),
+        _line("ended", "M156 502 H184", pace=_pace(rates.ended if rates else None)),
+        _line("died", "M262 542 V574", _per(rates, "dead"), 272, 562, anchor="start", tone="bad"),
     )
-    return Picture("tall", 340, 616, _boxes(_TALL, flow, fleet), lines)
+    return Picture("tall", 340, 636, _boxes(_TALL, flow, fleet), lines)
 
 
 def _boxes(places: dict[str, tuple[int, int, int, int]], flow: Flow, fleet: Fleet | None) -> tuple[Box, ...]:
@@ -150,14 +151,13 @@ def _boxes(places: dict[str, tuple[int, int, int, int]], flow: Flow, fleet: Flee
             (f"incoming · {_number_of(routers, 'replica')}", rules),
             "bad" if routers == 0 or drift else "calm",
         ),
-        Box("waiting", "Held back", "/workers#tiers", *places["waiting"], count(held), ("wait for a token or a retry",), _tone(held, "warn")),
+        Box("waiting", "Held back", "/workers#tiers", *places["waiting"], count(held), ("for a token or a retry",), _tone(held, "warn")),
         Box(
             "queues",
-            "Queues",
+            f"Queues, the {MOST_QUEUES} longest" if len(flow.queues) > MOST_QUEUES else "Queues",
             "/workers#queues",
             *places["queues"],
             count(waiting),
-            (f"and {len(flow.queues) - MOST_QUEUES} more" if len(flow.queues) > MOST_QUEUES else "",),
             rows=_rows(queues, unserved),
         ),
         Box("workers", "Workers", "/workers", *places["workers"], count(taken), (f"in hand · {_number_of(workers, 'worker')}",), _tone(workers == 0, "bad")),
@@ -216,9 +216,9 @@ def _pace(per_second: float | None) -> Pace:
 def _line(
     key: str,
     path: str,
-    per_second: float | None,
-    x: int,
-    y: int,
+    per_second: float | None = None,
+    x: int = 0,
+    y: int = 0,
     *,
     anchor: Literal["start", "middle"] = "middle",
     pace: Pace | None = None,

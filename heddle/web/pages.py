@@ -92,7 +92,7 @@ def environment() -> Environment:
     made = Environment(
         loader=FileSystemLoader(HERE / "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    for name in ("plain", "pretty", "brief", "count", "rate", "lasted", "seconds", "size", "counted", "moment", "reason"):
+    for name in ("plain", "pretty", "brief", "count", "short", "rate", "lasted", "seconds", "size", "counted", "moment", "reason", "marked"):
         made.filters[name] = getattr(words, name)
     made.globals["codes"] = {code.value: meaning for code, meaning in CODES.items()}
     return made
@@ -107,7 +107,7 @@ async def show(desk: Desk, request: Request, page: Page) -> Response:
     context = {
         **_given(desk, page, moment),
         **page.once,
-        "live": lambda name: Markup('<div id="{}" class="part {}" data-live>{}</div>').format(name, name, Markup(parts[name])),  # noqa: S704  # a template of ours made it
+        "live": lambda name: Markup('<div id="{}" class="part">{}</div>').format(name, Markup(parts[name])),  # noqa: S704  # a template of ours made it
         "page": page.name,
         "follows": page.status == HTTPStatus.OK,
         "address": page.address or f"{request.url.path}?{request.url.query}",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Hashable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, Generic, TypeVar, cast
@@ -119,7 +119,7 @@ class Poller:
             self._forget()
         return moment
 
-    async def follow(self, *topics: Topic[Any]) -> AsyncIterator[Moment]:
+    async def follow(self, *topics: Topic[Any]) -> AsyncGenerator[Moment, None]:
         """Every further moment of some topics, until the poller ends; whoever is slow misses some, and none wait for it."""
         with self._following(topics):
             while not self._over:

@@ -15,10 +15,10 @@ _BOUNDS: Final = (
     ("exclusiveMinimum", "> {}"),
     ("maximum", "≤ {}"),
     ("exclusiveMaximum", "< {}"),
-    ("minLength", "at least {} characters"),
-    ("maxLength", "at most {} characters"),
-    ("minItems", "at least {} items"),
-    ("maxItems", "at most {} items"),
+    ("minLength", "length ≥ {}"),
+    ("maxLength", "length ≤ {}"),
+    ("minItems", "items ≥ {}"),
+    ("maxItems", "items ≤ {}"),
     ("pattern", "matches {}"),
     ("format", "{}"),
 )
@@ -27,9 +27,10 @@ _MARKS: Final = {"x-person-only": "only a person may set it", "x-free-text": "fr
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A field: `path` is dotted, `[]` stands for every item of a list; `depth` is how deep it lies."""
+    """A field: `path` is dotted, `[]` stands for every item of a list; `name` is its last part, `depth` how deep it lies."""
 
     path: str
+    name: str
     depth: int
     kind: str
     required: bool
@@ -55,6 +56,7 @@ def _fields(schema: Schema, definitions: Schema, path: str, depth: int) -> Itera
         resolved = _resolved(part, definitions)
         yield Field(
             here,
+            name,
             depth,
             _kind(part, definitions, depth),
             name in inner.get("required", ()),

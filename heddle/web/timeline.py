@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 
 from heddle.control.goals import GoalShown
 from heddle.messages import TaskMessage, TaskResult, parse_time
-from heddle.web.words import lasted
+from heddle.web.words import lasted, seconds
 
 Kind = Literal["plan", "approval", "route", "queue", "run", "open", "end"]
 HOPS: Final = ("planned", "routed", "waited", "started", "done")
@@ -93,7 +93,8 @@ def _task_row(goal: GoalShown, task: TaskMessage, total: float) -> Row:
         return Row(task.worker_type, status, stretches, (sent, None, None, None, None), task=task, tier=task.model_tier)
     routed, waited, started, done = _hops(outcome, state.stored)
     metadata = outcome.metadata
-    letter = metadata.get("dead_letter") if isinstance(metadata.get("dead_letter"), dict) else {}
+    told = metadata.get("dead_letter")
+    letter = told if isinstance(told, dict) else {}
     found: list[Stretch] = []
     for kind, begin, end, told in (
         ("route", sent, routed, "on its way to the router and through it"),
@@ -136,7 +137,16 @@ def _stretch(kind: Kind, begin: float, end: float, total: float, told: str) -> S
     return Stretch(kind, round(left, 3), round(min(100.0 - left, max(0.0, (end - begin) / total * 100)), 3), told)
 
 
+_STEPS: Final = (
+    *(size * 10.0**power for power in range(-1, 4) for size in (1, 2, 5)),
+    *(seconds * 1000.0 for seconds in (10, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21_600, 43_200, 86_400)),
+)
+"""Milliseconds between two marks."""
+_MARKS: Final = 5
+
+
 def _ticks(total: float) -> tuple[tuple[float, str], ...]:
-    """Four to eight marks at round numbers."""
-    step = next(size for power in range(-1, 12) for size in (10.0**power, 2 * 10.0**power, 5 * 10.0**power) if total / size <= 6)
-    return tuple((round(number * step / total * 100, 3), lasted(number * step)) for number in range(1, int(total / step) + 1))
+    """Marks at round numbers, none so near to the right edge that its words would not fit."""
+    step = next((size for size in _STEPS if total / size <= _MARKS), total / _MARKS)
+    marks = ((number * step / total * 100, seconds(number * step / 1000)) for number in range(1, _MARKS + 1))
+    return tuple((round(left, 3), words) for left, words in marks if left <= 96)

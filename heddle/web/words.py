@@ -40,6 +40,14 @@ def count(number: float) -> str:
     return f"{number:,.0f}" if abs(number) < 1e6 else f"{number / 1e6:.1f}M"
 
 
+def short(number: int) -> str:
+    """`842`, `1.5k`, `12k`, `1.2M`."""
+    if number < 1000:
+        return str(number)
+    thousands = number / 1000
+    return f"{thousands:.1f}k" if thousands < 9.95 else f"{thousands:.0f}k" if thousands < 999.5 else f"{number / 1e6:.1f}M"
+
+
 def rate(per_second: float | None) -> str:
     """`0`, `0.4`, `12`, `1,250`; a dash where it is not known."""
     if per_second is None:
@@ -62,9 +70,9 @@ def lasted(ms: float | None) -> str:
 
 def seconds(value: float) -> str:
     """A duration of the rules or a macro: `500 ms`, `30 s`, `2 min`, `1 h`."""
-    for unit, size in (("h", 3600), ("min", 60)):
-        if value >= size and value % size == 0:
-            return f"{value / size:g} {unit}"
+    for unit, one in (("h", 3600), ("min", 60)):
+        if value >= one and value % (one / 2) == 0:
+            return f"{value / one:g} {unit}"
     return f"{value:g} s" if value >= 1 or not value else f"{value * 1000:g} ms"
 
 
@@ -87,6 +95,12 @@ def moment(at: float | str | None, *, exact: bool = False) -> Markup:
     wire = at if isinstance(at, str) else format_time(at)
     shown = f"{wire[:10]} {wire[11:19]} UTC" if wire.endswith("Z") else wire
     return Markup('<time datetime="{}"{}>{}</time>').format(wire, Markup("" if exact else " data-ago"), plain(shown))
+
+
+def marked(text: str) -> Markup:
+    """A text of ours, in which what stands between backticks is to be typed."""
+    parts = plain(text).split("`")
+    return Markup("").join(Markup("<code>{}</code>").format(part) if at % 2 else escape(part) for at, part in enumerate(parts))
 
 
 def reason(text: str) -> Markup:
