@@ -117,7 +117,7 @@ def test_a_novel_call_becomes_a_task_for_the_frontier_with_the_goal_as_it_is() -
     plan = Plan("model-a", 1, (PlannedCall("novel:debugging", {}),))
     (task,) = state(goal(context={"repo": "."}), plan).tasks
     assert (task.worker_type, task.model_tier, task.metadata, task.macro_version) == ("novel", "frontier", {"novel": "debugging"}, None)
-    assert task.payload == {"instruction": "label it", "context": {"repo": "."}, "history": []}
+    assert task.payload == {"instruction": "label it", "context": {"repo": "."}, "history": [], "category": "debugging"}
 
 
 def test_model_calls_of_processes_that_died_in_them_are_counted_too() -> None:

@@ -20,6 +20,7 @@ COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
         "plan": "heddle.cli.plan:plan",
         "task": "heddle.cli.task:task",
         "goals": "heddle.cli.goals:app",
+        "tasks": "heddle.cli.tasks:app",
         "run": "heddle.cli.run:app",
         "rules": "heddle.cli.rules:app",
         "macros": "heddle.cli.macros:app",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from heddle.broker.connect import connected
 from heddle.cli.options import Output, OutputFormat, Server, server_url
 from heddle.cli.output import console, print_json, print_table, run
@@ -15,7 +17,7 @@ def status(server: Server = None, output: Output = OutputFormat.TEXT) -> None:
 
     async def work() -> Status:
         async with connected(server_url(server), "cli", Observer()) as client:
-            return await read_status(client)
+            return await read_status(client, time.time())
 
     now = run(work(), output)
     if output is OutputFormat.JSON:
@@ -23,7 +25,6 @@ def status(server: Server = None, output: Output = OutputFormat.TEXT) -> None:
         return
     out = console()
     out.print(f"server {now.server}: {now.goals_waiting} goals and {now.tasks_waiting} tasks incoming, {now.outcomes} outcomes kept")
-    unserved = [key for key in now.backlog if not any(card.serves(*key) for card in now.workers)]
     if now.workers:
         rows = [(card.replica, ", ".join(sorted(card.types)), ", ".join(card.tiers)) for card in now.workers]
         print_table(("worker", "types", "tiers"), rows, title="\nWorkers")
@@ -34,7 +35,7 @@ def status(server: Server = None, output: Output = OutputFormat.TEXT) -> None:
         print_table(("tier", "priority", "tasks"), waiters, title="\nWaiting for a token or the next attempt")
     if now.backlog:
         rows = [
-            (name, tier, str(count) + ("  (no worker!)" if (name, tier) in unserved else ""))
+            (name, tier, str(count) + ("  (no worker!)" if (name, tier) in now.unserved else ""))
             for (name, tier), count in sorted(now.backlog.items())
         ]
         print_table(("type", "tier", "tasks"), rows, title="\nBacklog")

@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Final
 
+from msgspec import Raw, Struct
+from msgspec.json import Decoder
 from nats.aio.client import Client
 
-from heddle.macros.loading import Registry
-from heddle.messages import DeadLetter
+from heddle import subjects
+from heddle.broker.connect import Stored, js_api, last_on_subject, stored_from
+from heddle.broker.pages import ALL, bounds, count_from, count_since, first_since, newest_before
+from heddle.control.fleet import workers
+from heddle.control.rules import rules_in_force
+from heddle.errors import Code, Refused
+from heddle.messages import DeadLetter, decode, parse_time
 
 Progress = Callable[[int, int], None]
-"""Told how many letters have been read, of how many that there are to read."""
+"""Told how many letters have been looked at, of how many that there are."""
+_CHUNK: Final = 512
+"""Letters read at a time by a scan."""
+_SAMPLE: Final = 1000
+"""Newest letters that are read for the names of their worker types and tiers."""
+OTHERS: Final = "(others)"
+"""In statistics: letters of worker types or tiers that neither the rules, nor workers, nor the newest thousand letters know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +52,29 @@ class Wanted:
     @property
     def needs_reading(self) -> bool:
         """Must letters be read to see whether they are wanted? If not, the server picks them."""
-        raise NotImplementedError
+        return self.goal_id is not None or self.text is not None
+
+    @property
+    def subject(self) -> str:
+        """What the server is asked for."""
+        if self.code is self.worker_type is self.tier is None:
+            return ALL
+        return subjects.dead(self.code or "*", self.worker_type or "*", self.tier or "*", "*")
+
+    def fits(self, kept: Kept) -> bool:
+        """Is a letter that the server gave wanted by what it says?"""
+        if self.goal_id is not None and kept.letter.goal_id != self.goal_id:
+            return False
+        return self.text is None or json.dumps(self.text, ensure_ascii=False)[1:-1].casefold() in kept.body.decode().casefold()
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A letter as it is kept; `sequence` is its place in the stream and the cursor to what is older."""
+    """A letter as it is kept; `sequence` is its place in the stream and the cursor to what is older, `body` its bytes."""
 
     sequence: int
     letter: DeadLetter
+    body: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +85,12 @@ class Page:
     older: int | None
 
 
+EVERY: Final = Wanted()
+"""All letters."""
+
+
 async def page(
-    client: Client, wanted: Wanted = Wanted(), *, before: int | None = None, limit: int = 50, progress: Progress | None = None
+    client: Client, wanted: Wanted = EVERY, *, before: int | None = None, limit: int = 50, progress: Progress | None = None
 ) -> Page:
     """A page of letters, newest first. With 10^6 letters kept the first page by code and type takes some tens of milliseconds.
 
@@ -71,16 +104,57 @@ async def page(
     Raises:
         BrokerError: the store does not answer.
     """
-    raise NotImplementedError
+    found: list[Kept] = []
+    async for kept in scan(client, wanted, before=before, progress=progress, chunk=_CHUNK if wanted.needs_reading else limit + 1):
+        found.append(kept)
+        if len(found) > limit:
+            break
+    return Page(tuple(found[:limit]), found[limit - 1].sequence if len(found) > limit else None)
 
 
-def scan(client: Client, wanted: Wanted = Wanted(), *, progress: Progress | None = None) -> AsyncIterator[Kept]:
+async def scan(
+    client: Client, wanted: Wanted = EVERY, *, before: int | None = None, progress: Progress | None = None, chunk: int = _CHUNK
+) -> AsyncIterator[Kept]:
     """All wanted letters, newest first; those that come meanwhile are left out.
+
+    Args:
+        client: the connection.
+        wanted: which.
+        before: only what is older than this sequence.
+        progress: told how far the reading is.
+        chunk: letters read at a time.
 
     Raises:
         BrokerError: the store does not answer.
     """
-    raise NotImplementedError
+    first, end = await span(client, wanted)
+    end = end if before is None else min(end, before)
+    total, read = 0, 0
+    if progress is not None:
+        total = await count_from(client, subjects.DEAD, wanted.subject, first) - await count_from(
+            client, subjects.DEAD, wanted.subject, end
+        )
+    while stored := await newest_before(client, subjects.DEAD, wanted.subject, chunk, first, end):
+        end, read = stored[-1].sequence, read + len(stored)
+        if progress is not None:
+            progress(read, total)
+        for kept in map(as_kept, stored):
+            if wanted.fits(kept):
+                yield kept
+
+
+async def span(client: Client, wanted: Wanted) -> tuple[int, int]:
+    """The first sequence that a wanted letter may have, and the one after the last.
+
+    Raises:
+        BrokerError: the store does not answer.
+    """
+    first, end = await bounds(client, subjects.DEAD)
+    if wanted.since is not None:
+        first = await first_since(client, subjects.DEAD, wanted.since) or end
+    if wanted.until is not None:
+        end = await first_since(client, subjects.DEAD, wanted.until) or end
+    return first, end
 
 
 async def letter(client: Client, letter_id: str) -> Kept | None:
@@ -89,16 +163,40 @@ async def letter(client: Client, letter_id: str) -> Kept | None:
     Raises:
         BrokerError: the store does not answer.
     """
-    raise NotImplementedError
+    if not subjects.is_letter_id(letter_id):
+        return None
+    found = await stored_from(client, subjects.DEAD, 1, subjects.dead("*", "*", "*", letter_id), 1)
+    return as_kept(found[0]) if found else None
 
 
-async def original(client: Client, found: DeadLetter) -> bytes | None:
+def as_kept(stored: Stored) -> Kept:
+    """A letter out of the stream."""
+    return Kept(stored.sequence, decode(DeadLetter, stored.body), stored.body)
+
+
+class _Carrying(Struct):
+    original_task: Raw
+
+
+_carried: Final = Decoder(_Carrying).decode
+
+
+async def original(client: Client, kept: Kept) -> bytes | None:
     """The whole message that a letter tells of, byte for byte; None if it was cut and its whole bytes are no longer kept.
 
     Raises:
         BrokerError: the store does not answer.
     """
-    raise NotImplementedError
+    told = kept.letter
+    if told.truncated:
+        return await last_on_subject(client, subjects.ORIGINALS, subjects.original(told.id))
+    match told.encoding:
+        case "json":
+            return bytes(_carried(kept.body).original_task)
+        case "text":
+            return str(told.original_task).encode()
+        case "base64":
+            return base64.b64decode(told.original_task)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,10 +205,10 @@ class Stats:
 
     Attributes:
         total: letters kept.
-        size: their bytes.
+        size: their bytes in the stream.
         oldest: when the oldest was written, seconds since the epoch; None if there is none.
         by_code, by_worker_type, by_tier: letters kept; "-" is where it is not known.
-        by_age: letters kept, by ("1h", "1d", "7d", "older").
+        by_age: letters kept, by "1h", "1d", "7d" and "older".
         per_hour: letters written in each of the last 24 hours that are still kept; the begin of the hour (seconds since the epoch),
             oldest first.
         removed: letters that somebody replayed or dropped, ever.
@@ -129,26 +227,71 @@ class Stats:
     gone: int
 
 
+_HOUR: Final = 3600.0
+_AGES: Final = {"1h": _HOUR, "1d": 24 * _HOUR, "7d": 7 * 24 * _HOUR}
+_HOURS: Final = 24
+
+
 async def stats(client: Client, now: float) -> Stats:
-    """Dead letters in numbers; the server counts.
-
-    Raises:
-        BrokerError: the store does not answer.
-    """
-    raise NotImplementedError
-
-
-async def keep(client: Client, found: DeadLetter, registry: Registry, name: str | None = None) -> Path:
-    """Write a letter down as a fixture of its macro: the input, and how it failed.
+    """Dead letters in numbers; the server counts, and no letter but the newest thousand is read.
 
     Args:
         client: the connection.
-        found: the letter.
-        registry: the macros; the fixture goes beside the file that defines the letter's.
-        name: of the file, without its ending; made of code and letter id unless given.
+        now: seconds since the epoch.
 
     Raises:
-        DefinitionError: there is no such macro, the letter tells nothing of one, or the file is there already.
         BrokerError: the store does not answer.
     """
-    raise NotImplementedError
+    try:
+        state = (await js_api(client, f"STREAM.INFO.{subjects.DEAD}"))["state"]
+    except Refused:
+        return Stats(0, 0, None, {}, {}, {}, dict.fromkeys([*_AGES, "older"], 0), (), 0, 0)
+    total = int(state["messages"])
+    _, audited = await bounds(client, subjects.AUDIT)
+    types, tiers = await _names(client)
+    since = {age: await count_since(client, subjects.DEAD, ALL, now - seconds) for age, seconds in _AGES.items()}
+    begin = now // _HOUR * _HOUR
+    hours = [begin - back * _HOUR for back in reversed(range(_HOURS))]
+    counts = [await count_since(client, subjects.DEAD, ALL, hour) for hour in hours]
+    return Stats(
+        total=total,
+        size=int(state["bytes"]),
+        oldest=parse_time(state["first_ts"]).timestamp() if total else None,
+        by_code=await by_code(client),
+        by_worker_type=await _counted(client, total, {name: Wanted(worker_type=name) for name in types}),
+        by_tier=await _counted(client, total, {name: Wanted(tier=name) for name in tiers}),
+        by_age={"1h": since["1h"], "1d": since["1d"] - since["1h"], "7d": since["7d"] - since["1d"], "older": total - since["7d"]},
+        per_hour=tuple(zip(hours, (one - later for one, later in zip(counts, [*counts[1:], 0], strict=True)), strict=True)),
+        removed=audited - 1,
+        gone=max(0, int(state["last_seq"]) - total - (audited - 1)),
+    )
+
+
+async def by_code(client: Client) -> dict[str, int]:
+    """Letters kept, by code.
+
+    Raises:
+        BrokerError: the store does not answer.
+    """
+    counted = {code.value: await count_from(client, subjects.DEAD, Wanted(code=code.value).subject) for code in Code}
+    return {code: count for code, count in counted.items() if count}
+
+
+async def _counted(client: Client, total: int, by: Mapping[str, Wanted]) -> dict[str, int]:
+    counted = {name: await count_from(client, subjects.DEAD, wanted.subject) for name, wanted in by.items()}
+    counted[OTHERS] = total - sum(counted.values())
+    return {name: count for name, count in counted.items() if count > 0}
+
+
+async def _names(client: Client) -> tuple[list[str], list[str]]:
+    """The worker types and tiers that there are: in the newest letters, in the rules, and of the workers."""
+    first, end = await bounds(client, subjects.DEAD)
+    letters = [one.subject.split(".")[3:5] for one in await newest_before(client, subjects.DEAD, ALL, _SAMPLE, first, end)]
+    cards = await workers(client)
+    rules = await rules_in_force(client)
+    types = {name for name, _ in letters} | {name for card in cards for name in card.types}
+    tiers = {name for _, name in letters} | {name for card in cards for name in card.tiers}
+    for one in rules:
+        types |= one.worker_types.keys()
+        tiers |= one.tiers.keys()
+    return sorted(types), sorted(tiers)

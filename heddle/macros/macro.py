@@ -44,12 +44,14 @@ class Run(Struct, frozen=True):
         attempt: 1 for the first.
         deadline: seconds since the epoch; the handler is cancelled then.
         report: tell how far the work is, for logs and for whoever follows the task.
+        used: tell which model was used and what it took, for the task's result; only a frontier worker has a model.
     """
 
     task_id: str
     attempt: int
     deadline: float
     report: Callable[[str], None] = lambda _: None
+    used: Callable[[str, Mapping[str, Any]], None] = lambda *_: None
 
 
 @dataclass(frozen=True, slots=True)

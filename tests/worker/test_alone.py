@@ -52,6 +52,7 @@ async def echo(request: Word, *, run: Run, shelf: Shelf) -> Word:
     """Say it again."""
     run.report("half")
     run.report("nearly")
+    run.used("big", {"prompt_tokens": 7})
     return Word(word=f"{request.word} {run.task_id} {run.attempt}")
 
 @macro(version=2)
@@ -178,6 +179,7 @@ async def run(tmp_path: Path, told: list[str], bugs: list[str], monkeypatch: pyt
             silence=silence,
             report=told.append,
             on_bug=bugs.append,
+            used=lambda model, usage: told.append(f"{model} {usage}"),
             tiers=tiers,
         )
 
@@ -195,7 +197,7 @@ async def test_the_output_comes_back_with_the_handlers_progress_and_the_tools_ar
     run: Alone, told: list[str], tmp_path: Path
 ) -> None:
     assert await run("echo", "hello") == b'{"word":"hello task-1 2"}'
-    assert (told, (tmp_path / "mark").read_text()) == (["half", "nearly"], "put away")
+    assert (told, (tmp_path / "mark").read_text()) == (["half", "nearly", "big {'prompt_tokens': 7}"], "put away")
 
 
 async def test_the_version_that_is_asked_for_runs(run: Alone) -> None:
