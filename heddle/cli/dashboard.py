@@ -30,7 +30,8 @@ def dashboard(
     ] = None,
     port: Annotated[int | None, typer.Option("--port", min=0, max=65535, help="Its port; 0 is any free one. Default: 4280.")] = None,
     token: Annotated[
-        str | None, typer.Option("--token", help="What one has to know to get in. Others see it in `ps`; HEDDLE_DASHBOARD__TOKEN does not show.")
+        str | None,
+        typer.Option("--token", help="What one has to know to get in. Others see it in `ps`; HEDDLE_DASHBOARD__TOKEN does not show."),
     ] = None,
     macros: MacrosOrCatalogue = None,
 ) -> None:
@@ -45,7 +46,9 @@ def dashboard(
             connected(server_url(server), "dashboard", observer) as client,
             serve_dashboard(client, settings, lambda: shelf, operator()) as address,
         ):
-            console().print(f"[bold]dashboard[/] of {escape(client.connected_url.netloc if client.connected_url else '')}: {address}\nCtrl-C stops it.")
+            console().print(
+                f"[bold]dashboard[/] of {escape(client.connected_url.netloc if client.connected_url else '')}: {address}\nCtrl-C stops it."
+            )
             await until_stopped()
 
     run(work())

@@ -14,7 +14,7 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from heddle.web import dead, goals, macros, overview, rules, workers
+from heddle.web import dead, goals, macros, many, overview, rules, workers
 from heddle.web.guard import Guarded, cookie
 from heddle.web.jobs import Jobs
 from heddle.web.pages import HERE, Desk, Form, Page, action, form_token, show
@@ -30,6 +30,7 @@ def application(desk: Desk, jobs: Jobs, searches: Searches) -> Starlette:
         routes=[
             *overview.routes(desk),
             *goals.routes(desk),
+            *many.routes(desk, jobs),
             *dead.routes(desk, jobs, searches),
             *rules.routes(desk),
             *workers.routes(desk),

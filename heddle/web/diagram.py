@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from heddle import subjects
-from heddle.control.fleet import Fleet
 from heddle.control.flow import Flow, Queue, Rates
-from heddle.web.words import count, counted, rate
+from heddle.web.crew import Crew
+from heddle.web.words import UNKNOWN, count, counted, rate
 
 Tone = Literal["calm", "busy", "warn", "bad"]
 Pace = Literal["still", "slow", "steady", "fast"]
@@ -61,7 +61,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """The whole, in a view box of `width` × `height`."""
+    """The whole, in a view box of `width` by `height`."""
 
     name: Literal["wide", "tall"]
     width: int
@@ -92,12 +92,12 @@ _TALL: Final = {
 }
 
 
-def pictures(flow: Flow, rates: Rates | None, fleet: Fleet | None) -> tuple[Picture, Picture]:
+def pictures(flow: Flow, rates: Rates | None, crew: Crew | None) -> tuple[Picture, Picture]:
     """The picture for a wide page, and for a narrow one."""
-    return _wide(flow, rates, fleet), _tall(flow, rates, fleet)
+    return _wide(flow, rates, crew), _tall(flow, rates, crew)
 
 
-def _wide(flow: Flow, rates: Rates | None, fleet: Fleet | None) -> Picture:
+def _wide(flow: Flow, rates: Rates | None, crew: Crew | None) -> Picture:
     held: Pace = "slow" if flow[subjects.DEFER].messages else "still"
     lines = (
         _line("planned", "M132 72 H204", _per(rates, "goals"), 168, 62),
@@ -110,10 +110,10 @@ def _wide(flow: Flow, rates: Rates | None, fleet: Fleet | None) -> Picture:
         _line("died", "M916 244 H858", _per(rates, "dead"), 887, 234, tone="bad"),
         _line("followed", "M988 266 V296 H279 V120", pace=_pace(rates.ended if rates else None)),
     )
-    return Picture("wide", 1060, 304, _boxes(_WIDE, flow, fleet), lines)
+    return Picture("wide", 1060, 304, _boxes(_WIDE, flow, crew), lines)
 
 
-def _tall(flow: Flow, rates: Rates | None, fleet: Fleet | None) -> Picture:
+def _tall(flow: Flow, rates: Rates | None, crew: Crew | None) -> Picture:
     held: Pace = "slow" if flow[subjects.DEFER].messages else "still"
     lines = (
         _line("planned", "M156 40 H184", pace=_pace(rates.goals if rates else None)),
@@ -125,19 +125,18 @@ def _tall(flow: Flow, rates: Rates | None, fleet: Fleet | None) -> Picture:
         _line("ended", "M156 502 H184", pace=_pace(rates.ended if rates else None)),
         _line("died", "M262 542 V574", _per(rates, "dead"), 272, 562, anchor="start", tone="bad"),
     )
-    return Picture("tall", 340, 636, _boxes(_TALL, flow, fleet), lines)
+    return Picture("tall", 340, 636, _boxes(_TALL, flow, crew), lines)
 
 
-def _boxes(places: dict[str, tuple[int, int, int, int]], flow: Flow, fleet: Fleet | None) -> tuple[Box, ...]:
+def _boxes(places: dict[str, tuple[int, int, int, int]], flow: Flow, crew: Crew | None) -> tuple[Box, ...]:
     queues = busiest(flow.queues)
-    unserved = set(fleet.unserved) if fleet else set()
     waiting = sum(queue.waiting for queue in flow.queues)
     taken = sum(queue.taken for queue in flow.queues)
     held, dead = flow[subjects.DEFER].messages, flow[subjects.DEAD].messages
-    routers = len(fleet.routers) if fleet else None
-    workers = len(fleet.workers) if fleet else None
-    drift = fleet is not None and len(fleet.rules) > 1
-    rules = "rules disagree" if drift else f"rules {fleet.rules[0]}" if fleet and fleet.rules else "no rules"
+    routers = len(crew.routers) if crew else None
+    workers = len(crew.workers) if crew else None
+    drift = crew is not None and len(crew.digests) > 1
+    rules = "rules disagree" if drift else f"rules {crew.digests[0]}" if crew and crew.digests else "no rules"
     incoming = flow[subjects.INCOMING].messages
     return (
         Box("goals", "Goals", "/goals", *places["goals"], count(flow[subjects.GOALS].messages), ("waiting",)),
@@ -158,9 +157,17 @@ def _boxes(places: dict[str, tuple[int, int, int, int]], flow: Flow, fleet: Flee
             "/workers#queues",
             *places["queues"],
             count(waiting),
-            rows=_rows(queues, unserved),
+            rows=_rows(queues, crew),
         ),
-        Box("workers", "Workers", "/workers", *places["workers"], count(taken), (f"in hand · {_number_of(workers, 'worker')}",), _tone(workers == 0, "bad")),
+        Box(
+            "workers",
+            "Workers",
+            "/workers",
+            *places["workers"],
+            count(taken),
+            (f"in hand · {_number_of(workers, 'worker')}",),
+            _tone(workers == 0, "bad"),
+        ),
         Box("outcomes", "Outcomes", "/goals", *places["outcomes"], count(flow[subjects.OUTCOMES].messages), ("kept",)),
         Box("dead", "Dead letters", "/dead", *places["dead"], count(dead), (), _tone(dead, "bad")),
     )
@@ -171,7 +178,7 @@ def busiest(queues: Sequence[Queue]) -> list[Queue]:
     return sorted(queues, key=lambda queue: (-queue.waiting, -queue.taken, queue.worker_type, queue.tier))[:MOST_QUEUES]
 
 
-def _rows(queues: Sequence[Queue], unserved: set[tuple[str, str]]) -> tuple[Row, ...]:
+def _rows(queues: Sequence[Queue], crew: Crew | None) -> tuple[Row, ...]:
     longest = max((queue.waiting for queue in queues), default=0) or 1
     return tuple(
         Row(
@@ -179,10 +186,16 @@ def _rows(queues: Sequence[Queue], unserved: set[tuple[str, str]]) -> tuple[Row,
             queue.tier,
             count(queue.waiting),
             queue.waiting / longest,
-            "bad" if (queue.worker_type, queue.tier) in unserved else "busy" if queue.waiting or queue.taken else "calm",
+            _tone_of(queue, crew),
         )
         for queue in queues
     )
+
+
+def _tone_of(queue: Queue, crew: Crew | None) -> Tone:
+    if queue.waiting and crew is not None and not crew.serving(queue.worker_type, queue.tier):
+        return "bad"
+    return "busy" if queue.waiting or queue.taken else "calm"
 
 
 def _tone(is_so: object, tone: Tone) -> Tone:
@@ -190,7 +203,7 @@ def _tone(is_so: object, tone: Tone) -> Tone:
 
 
 def _number_of(number: int | None, noun: str) -> str:
-    return f"– {noun}s" if number is None else counted(number, noun)
+    return f"{UNKNOWN} {noun}s" if number is None else counted(number, noun)
 
 
 def _per(rates: Rates | None, name: str) -> float | None:

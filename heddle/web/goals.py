@@ -14,14 +14,17 @@ from starlette.routing import Route
 
 from heddle import subjects
 from heddle.control.flow import GOAL_RECORDS
-from heddle.control.goals import GoalPage, GoalShown, Standing, approve_goal, cancel_goal, goal_shown, goals_page
+from heddle.control.goals import GoalPage, GoalShown, approve_goal, cancel_goal, goal_shown, goals_page
+from heddle.goals import Standing
 from heddle.messages import is_token
 from heddle.web.pages import Desk, Form, Page, View, action, show
 from heddle.web.poller import Moment, Topic
 from heddle.web.timeline import timeline
 
 STANDINGS: Final[tuple[Standing, ...]] = get_args(Standing)
-_STREAMS: Final = frozenset({subjects.GOALS, subjects.OUTCOMES, GOAL_RECORDS})
+_STREAMS: Final = frozenset({subjects.GOALS, GOAL_RECORDS})
+_REST: Final = 2.0
+"""Seconds between two readings of the list; goals that wait are read whole."""
 TOLD: Final = {
     "approved": "Approved: its tasks are on their way.",
     "not-parked": "It does not wait for an approval any more.",
@@ -40,7 +43,7 @@ def routes(desk: Desk) -> list[Route]:
         async def read(client: Client) -> GoalPage:
             return await goals_page(client, standing, before=before)
 
-        topic = Topic(("goals", standing, before), read, _STREAMS)
+        topic = Topic(("goals", standing, before), read, _STREAMS, _REST)
         query = {"standing": standing} if standing else {}
 
         def view(moment: Moment) -> View:
@@ -67,6 +70,8 @@ def routes(desk: Desk) -> list[Route]:
     async def cancel(request: Request, _: Form) -> Response:
         goal_id = _goal_id(request)
         cancelling = await cancel_goal(desk.client, goal_id, by=desk.operator)
+        if cancelling is None:
+            raise HTTPException(404, "Nothing is known of such a goal.")
         return _back(goal_id, "had-ended" if cancelling.ended is not None else "cancelled")
 
     return [

@@ -125,13 +125,12 @@ class Jobs:
             async for line in lines:
                 job.take(line)
                 if job.stopping:
-                    raise Stopped
+                    break
+            job.state = "stopped" if job.stopping else "ended"
         except Stopped:
             job.state = "stopped"
         except Exception as error:  # noqa: BLE001  # whatever it is: the page says so
             job.state, job.told = "failed", str(error) or type(error).__name__
-        else:
-            job.state = "ended"
         finally:
             job.ended = self.clock()
             if isinstance(lines, AsyncGenerator):

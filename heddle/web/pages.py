@@ -33,6 +33,34 @@ _RENDERED: Final = 64
 
 View: TypeAlias = Mapping[str, Any]
 Form: TypeAlias = Mapping[str, str]
+Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
+Action: TypeAlias = Callable[[Request, Form], Awaitable[Response]]
+"""What a form does."""
+
+
+def environment() -> Environment:
+    """The templates; what they are given is escaped, always."""
+    made = Environment(
+        loader=FileSystemLoader(HERE / "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    for name in (
+        "plain",
+        "pretty",
+        "brief",
+        "count",
+        "short",
+        "rate",
+        "lasted",
+        "seconds",
+        "size",
+        "counted",
+        "moment",
+        "reason",
+        "marked",
+    ):
+        made.filters[name] = getattr(words, name)
+    made.globals["codes"] = {code.value: meaning for code, meaning in CODES.items()}
+    return made
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +82,7 @@ class Desk:
     shelf: Callable[[], Shelf]
     operator: str
     clock: Callable[[], float] = time.time
-    templates: Environment = field(default_factory=lambda: environment())
+    templates: Environment = field(default_factory=environment)
     rendered: dict[Hashable, tuple[int, Mapping[str, str]]] = field(default_factory=dict)
 
     @property
@@ -85,17 +113,6 @@ class Page:
     once: View = field(default_factory=dict)
     status: int = 200
     address: str | None = None
-
-
-def environment() -> Environment:
-    """The templates; what they are given is escaped, always."""
-    made = Environment(
-        loader=FileSystemLoader(HERE / "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    for name in ("plain", "pretty", "brief", "count", "short", "rate", "lasted", "seconds", "size", "counted", "moment", "reason", "marked"):
-        made.filters[name] = getattr(words, name)
-    made.globals["codes"] = {code.value: meaning for code, meaning in CODES.items()}
-    return made
 
 
 async def show(desk: Desk, request: Request, page: Page) -> Response:
@@ -165,10 +182,7 @@ def form_token(desk: Desk, request: Request) -> str:
     return desk.guard.form_token(request.scope["session"])
 
 
-Action: TypeAlias = Callable[[Request, Form], Awaitable[Response]]
-
-
-def action(desk: Desk, act: Action) -> Callable[[Request], Awaitable[Response]]:
+def action(desk: Desk, act: Action) -> Handler:
     """A handler for a form: what it carries is read and its token checked before anything is done."""
 
     async def handle(request: Request) -> Response:

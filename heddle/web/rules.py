@@ -3,35 +3,24 @@
 from __future__ import annotations
 
 import re
-import time
 from dataclasses import dataclass
 from typing import Final
 
-from nats.aio.client import Client
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from heddle.control.decisions import kept_rules
-from heddle.control.fleet import RouterCard, fleet
+from heddle.control.rules import rules_in_force
 from heddle.errors import DecodeError
 from heddle.messages import TaskMessage, decode
 from heddle.router.decide import Dispatch, Wait, explain
 from heddle.router.rules import Rules
 from heddle.web.pages import Desk, Form, Page, View, action, show
 from heddle.web.poller import Moment, Topic
+from heddle.web.topics import CREW
 
 _LINE: Final = re.compile(r"\(line (\d+)\)")
 EXAMPLE: Final = '{"worker_type": "repo_triage", "payload": {"repository": "."}, "model_tier": "local"}'
-
-
-@dataclass(frozen=True, slots=True)
-class InForce:
-    """The routers, and the rules that they follow; a text that is not kept is missing among `texts`."""
-
-    routers: tuple[RouterCard, ...]
-    digests: tuple[str, ...]
-    texts: tuple[Rules, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,20 +43,14 @@ class Explained:
     problem: str | None = None
 
 
-async def _in_force(client: Client) -> InForce:
-    found = await fleet(client, time.time())
-    texts = [await kept_rules(client, digest) for digest in found.rules]
-    return InForce(found.routers, found.rules, tuple(text for text in texts if text is not None))
+IN_FORCE: Final[Topic[list[Rules]]] = Topic("rules in force", rules_in_force, rest=2.0)
 
 
-IN_FORCE: Final = Topic("rules", _in_force)
-
-
-def explained(text: str, in_force: InForce | None, now: float) -> Explained:
-    """A task as it was pasted, by the first rules in force, with full buckets; pure."""
-    if in_force is None or not in_force.texts:
+def explained(text: str, in_force: list[Rules], now: float) -> Explained:
+    """A task as it was pasted, by the rules that most routers follow, with full buckets; pure."""
+    if not in_force:
         return Explained(text, problem="No rules are in force: no router is announced. Start one: heddle run router")
-    rules = in_force.texts[0]
+    rules = in_force[0]
     body = text.strip().encode()
     try:
         task = decode(TaskMessage, body)
@@ -89,16 +72,16 @@ def routes(desk: Desk) -> list[Route]:
 
     def page(asked: Explained | None) -> Page:
         def view(moment: Moment) -> View:
-            return {"in_force": moment.of(IN_FORCE)}
+            return {"in_force": moment.of(IN_FORCE), "crew": moment.of(CREW)}
 
         lines = {step.line for step in asked.steps} if asked is not None else set()
-        return Page("rules", (IN_FORCE,), ("replicas",), view, {"asked": asked, "lines": lines, "example": EXAMPLE}, address="/rules")
+        return Page("rules", (IN_FORCE, CREW), ("replicas",), view, {"asked": asked, "lines": lines, "example": EXAMPLE}, address="/rules")
 
     async def rules(request: Request) -> Response:
         return await show(desk, request, page(None))
 
     async def explain_task(request: Request, form: Form) -> Response:
         moment = await desk.poller.look(IN_FORCE)
-        return await show(desk, request, page(explained(form.get("task", ""), moment.of(IN_FORCE), desk.clock())))
+        return await show(desk, request, page(explained(form.get("task", ""), moment.of(IN_FORCE) or [], desk.clock())))
 
     return [Route("/rules", rules), Route("/rules/explain", action(desk, explain_task), methods=["POST"])]

@@ -22,7 +22,7 @@ _BOUNDS: Final = (
     ("pattern", "matches {}"),
     ("format", "{}"),
 )
-_MARKS: Final = {"x-person-only": "only a person may set it", "x-free-text": "free text", "x-given": "filled in from the goal’s context"}
+_MARKS: Final = {"x-person-only": "only a person may set it", "x-free-text": "free text", "x-given": "filled in from the goal's context"}
 
 
 @dataclass(frozen=True, slots=True)

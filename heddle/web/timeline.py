@@ -57,13 +57,21 @@ def timeline(goal: GoalShown, now: float) -> Timeline:
     """The timeline of a goal; what has not ended goes on until `now` (seconds since the epoch)."""
     start = goal.line.stored
     ended = goal.line.total_ms
-    moments = [moment for outcome in goal.outcomes.values() for moment in _hops(outcome, start) if moment is not None]
+    replayed = _replayed(goal)
+    first_runs = [outcome for task_id, outcome in goal.outcomes.items() if task_id not in replayed]
+    moments = [moment for outcome in first_runs for moment in _hops(outcome, start) if moment is not None]
     total = float(ended) if ended is not None else max(0.0, (now - start) * 1000)
     total = max([total, *moments, 1.0])
     rows = [_plan_row(goal, total)]
     if goal.state is not None:
-        rows += [_task_row(goal, task, total) for task in goal.state.tasks]
+        rows += [_task_row(goal, task, total, replayed) for task in goal.state.tasks]
     return Timeline(tuple(rows), _ticks(total), total)
+
+
+def _replayed(goal: GoalShown) -> frozenset[str]:
+    """The tasks whose outcome is that of a replay, which was long after and has no place on the scale."""
+    rows = (goal.state.record or {}).get("tasks", ()) if goal.state is not None else ()
+    return frozenset(row["task_id"] for row in rows if row.get("generation", 0) > goal.line.generation)
 
 
 def _plan_row(goal: GoalShown, total: float) -> Row:
@@ -80,7 +88,7 @@ def _plan_row(goal: GoalShown, total: float) -> Row:
     return Row("plan", "parked" if state.parked else "planned", tuple(stretches), (planned, None, None, None, None))
 
 
-def _task_row(goal: GoalShown, task: TaskMessage, total: float) -> Row:
+def _task_row(goal: GoalShown, task: TaskMessage, total: float, replayed: frozenset[str]) -> Row:
     assert goal.state is not None  # noqa: S101  # for the type checker: there are tasks
     state = goal.state
     sent = ((state.approval.at if state.approval and state.approval.at else state.planned) - state.stored) * 1000
@@ -91,6 +99,9 @@ def _task_row(goal: GoalShown, task: TaskMessage, total: float) -> Row:
         stretches = () if parked or over else (_stretch("open", sent, total, total, f"on its way for {lasted(total - sent)}"),)
         status = "not kept" if over else "not sent" if parked else "on its way"
         return Row(task.worker_type, status, stretches, (sent, None, None, None, None), task=task, tier=task.model_tier)
+    if task.task_id in replayed:
+        status = f"{outcome.status}, replayed"
+        return Row(task.worker_type, status, (), (sent, None, None, None, None), outcome.error, task, outcome, task.model_tier)
     routed, waited, started, done = _hops(outcome, state.stored)
     metadata = outcome.metadata
     told = metadata.get("dead_letter")

@@ -10,6 +10,8 @@ from markupsafe import Markup, escape
 
 from heddle.messages import format_time
 
+UNKNOWN: Final = "\N{EN DASH}"
+"""Stands where a value is not known."""
 MOST_SHOWN: Final = 64 * 1024
 """Characters of a value that a page shows."""
 _DISGUISES: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]")
@@ -51,14 +53,14 @@ def short(number: int) -> str:
 def rate(per_second: float | None) -> str:
     """`0`, `0.4`, `12`, `1,250`; a dash where it is not known."""
     if per_second is None:
-        return "–"
+        return UNKNOWN
     return f"{per_second:.1f}" if 0 < per_second < 9.95 else f"{per_second:,.0f}"
 
 
 def lasted(ms: float | None) -> str:
     """`850 ms`, `1.24 s`, `3 min 20 s`, `2 h 5 min`; a dash where it is not known."""
     if ms is None:
-        return "–"
+        return UNKNOWN
     if ms < 999.5:
         return f"{ms:.0f} ms"
     seconds = ms / 1000
@@ -91,10 +93,11 @@ def counted(number: int, noun: str) -> str:
 def moment(at: float | str | None, *, exact: bool = False) -> Markup:
     """A time, as seconds since the epoch or a wire time; the page's script says how long ago that is, unless `exact`."""
     if at is None:
-        return Markup("–")
+        return escape(UNKNOWN)
     wire = at if isinstance(at, str) else format_time(at)
     shown = f"{wire[:10]} {wire[11:19]} UTC" if wire.endswith("Z") else wire
-    return Markup('<time datetime="{}"{}>{}</time>').format(wire, Markup("" if exact else " data-ago"), plain(shown))
+    element = '<time datetime="{}">{}</time>' if exact else '<time datetime="{}" data-ago>{}</time>'
+    return Markup(element).format(wire, plain(shown))  # noqa: S704  # one of two texts of ours; what is put in is escaped
 
 
 def marked(text: str) -> Markup:
