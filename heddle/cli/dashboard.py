@@ -16,8 +16,6 @@ from heddle.cli.planners import read_offers
 from heddle.errors import HeddleError, SettingsError
 from heddle.settings import DashboardSettings, load_settings
 from heddle.telemetry.observer import Observer, logger
-from heddle.web.serve import check
-from heddle.web.serve import dashboard as serve_dashboard
 from heddle.web.shelf import Shelf, shelf_of
 
 _SHORTEST = 16
@@ -38,13 +36,15 @@ def dashboard(
     """Serve the web page: what flows, goals, dead letters, rules, workers, macros."""
 
     async def work() -> None:
+        from heddle.web import serve  # noqa: PLC0415  # `heddle --help` need not wait for a web server
+
         settings = _settings(host, port, token)
-        check(settings)
+        serve.check(settings)
         shelf = read_shelf(words(macros))
         observer = Observer(logger("dashboard", "warning"))
         async with (
             connected(server_url(server), "dashboard", observer) as client,
-            serve_dashboard(client, settings, lambda: shelf, operator()) as address,
+            serve.dashboard(client, settings, lambda: shelf, operator()) as address,
         ):
             console().print(
                 f"[bold]dashboard[/] of {escape(client.connected_url.netloc if client.connected_url else '')}: {address}\nCtrl-C stops it."

@@ -24,7 +24,6 @@ from heddle.macros.loading import load
 from heddle.planner import make_planner
 from heddle.router.rules import uncovered
 from heddle.settings import load_settings
-from heddle.web.serve import check, dashboard
 from heddle.web.shelf import Shelf, shelf_of
 
 STORE = Path(".heddle/store")
@@ -48,12 +47,14 @@ def up(
         )
 
     async def work() -> None:
+        from heddle.web import serve  # noqa: PLC0415  # `heddle --help` need not wait for a web server
+
         settings = load_settings()
-        check(settings.dashboard)
+        serve.check(settings.dashboard)
         async with (
             system(settings, rules=path, macros=sources, store=STORE, port=port, log_level=log_level) as running,
             connected(running.server.url, "dashboard", running.ground.observer) as client,
-            dashboard(client, settings.dashboard, _shelf(running, sources), operator(), any_port=True) as address,
+            serve.dashboard(client, settings.dashboard, _shelf(running, sources), operator(), any_port=True) as address,
         ):
             file = write_server_file(running.server, Path.cwd())
             watcher = asyncio.create_task(_watch(running, path, sources))
@@ -72,12 +73,12 @@ def up(
 
 def _shelf(running: System, macros: list[str]) -> Callable[[], Shelf]:
     """The macros in use, for the dashboard; looked at anew when they were read again."""
-    offers, shelf = running.orchestrator.planner.offers, None
+    shelf = Shelf()
 
     def look() -> Shelf:
-        nonlocal offers, shelf
-        if shelf is None or offers is not running.orchestrator.planner.offers:
-            offers = running.orchestrator.planner.offers
+        nonlocal shelf
+        offers = running.orchestrator.planner.offers
+        if shelf.offers is not offers:
             shelf = shelf_of(offers, ", ".join(macros))
         return shelf
 
