@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Mapping
@@ -38,6 +39,7 @@ Action: TypeAlias = Callable[[Request, Form], Awaitable[Response]]
 """What a form does."""
 
 
+@functools.cache
 def environment() -> Environment:
     """The templates; what they are given is escaped, always."""
     made = Environment(
@@ -194,5 +196,7 @@ def action(desk: Desk, act: Action) -> Handler:
             return await act(request, form)
         except BrokerError as error:
             raise HTTPException(503, f"The NATS server did not do it: {error}. Nothing else was changed; try again.") from None
+        finally:
+            desk.poller.renew()
 
     return handle

@@ -151,6 +151,12 @@ class Poller:
             self._forget()
         self._tell()
 
+    def renew(self) -> None:
+        """Something was changed by us: whatever is looked at next is read anew."""
+        for known in self._known.values():
+            known.looked = known.read = -1e9
+            known.streams = None
+
     def end(self) -> None:
         """Let the followers go."""
         self._over = True
