@@ -82,7 +82,7 @@ def test_a_name_that_was_made_to_lead_here_is_none_of_its_own(host: str) -> None
         ({"origin": "http://evil.example", "host": "here:1", "sec-fetch-site": "same-origin"}, False),
     ],
 )
-def test_a_browser_says_whose_page_a_request_comes_from(headers: dict[str, str], ours: bool) -> None:  # noqa: FBT001
+def test_a_browser_says_whose_page_a_request_comes_from(headers: dict[str, str], ours: bool) -> None:
     assert from_our_page(headers) is ours
 
 
