@@ -56,7 +56,7 @@ def up(
             connected(running.server.url, "dashboard", running.ground.observer) as client,
             serve.dashboard(client, settings.dashboard, _shelf(running, sources), operator(), any_port=True) as address,
         ):
-            file = write_server_file(running.server, Path.cwd())
+            file = write_server_file(running.server, Path.cwd(), address)
             watcher = asyncio.create_task(_watch(running, path, sources))
             try:
                 _greet(running, path, address)
