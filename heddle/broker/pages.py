@@ -7,6 +7,7 @@ it knows without reading them; so a few questions find where the newest begin.
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -21,6 +22,8 @@ ALL: Final = ">"
 _SPARE: Final = 4
 """How many times more messages than wanted are read, rather than another question asked."""
 _MOST_SUBJECTS: Final = 512
+_SELECTIVE: Final = 20
+"""Of so many messages one must match for the server's own picking to be faster than reading them all."""
 
 
 async def bounds(client: Client, stream: str) -> tuple[int, int]:
@@ -91,6 +94,41 @@ async def newest_before(client: Client, stream: str, subject_filter: str, count:
             enough, found, width = start, seen, max(1, (end - start) * wanted * 2 // seen)
     read = await all_between(client, stream, subject_filter, enough, end)
     return read[: -wanted - 1 : -1]
+
+
+async def backwards(
+    client: Client, stream: str, subject_filter: str, first: int, end: int, chunk: int
+) -> AsyncIterator[tuple[int, int, list[Stored]]]:
+    """All messages on matching subjects with sequences from `first` to before `end`, newest first, in parts.
+
+    Before each part stands how many messages have been read, of how many that are to be read. Where many subjects match, the stream is read whole: for each message
+    that the server picks by a pattern it looks through all subjects of a block, and that takes longer than reading ten others.
+
+    Raises:
+        BrokerError: the stream does not answer.
+    """
+    total = await count_from(client, stream, subject_filter, first) - await count_from(client, stream, subject_filter, end)
+    done = 0
+    if total * _SELECTIVE < end - first:
+        while found := await newest_before(client, stream, subject_filter, chunk, first, end):
+            end, done = found[-1].sequence, done + len(found)
+            yield done, total, found
+        return
+    total = await count_from(client, stream, ALL, first) - await count_from(client, stream, ALL, end)
+    while end > first:
+        start = max(first, end - chunk)
+        read = await all_between(client, stream, ALL, start, end)
+        done += len(read)
+        yield done, total, [one for one in reversed(read) if matches(one.subject, subject_filter)]
+        end = start
+
+
+def matches(subject: str, subject_filter: str) -> bool:
+    """Does a subject match a filter, with `*` for a token, or `>` alone for all?"""
+    if subject_filter == ALL:
+        return True
+    tokens, wanted = subject.split("."), subject_filter.split(".")
+    return len(tokens) == len(wanted) and all(want in {"*", token} for want, token in zip(wanted, tokens, strict=True))
 
 
 async def all_between(client: Client, stream: str, subject_filter: str, start: int, end: int, page: int = 1000) -> list[Stored]:

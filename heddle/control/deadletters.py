@@ -14,7 +14,7 @@ from nats.aio.client import Client
 
 from heddle import subjects
 from heddle.broker.connect import Stored, js_api, last_on_subject, stored_from
-from heddle.broker.pages import ALL, bounds, count_from, count_since, first_since, newest_before
+from heddle.broker.pages import ALL, backwards, bounds, count_from, count_since, first_since, newest_before
 from heddle.control.fleet import workers
 from heddle.control.rules import rules_in_force
 from heddle.errors import Code, Refused
@@ -38,7 +38,7 @@ class Wanted:
         code, worker_type, tier: looked at by the server; "-" stands for a worker type or tier that is not known.
         since, until: when the letter was written, seconds since the epoch; `since` is included, `until` is not.
         goal_id: the goal itself, and its tasks.
-        text: words anywhere in the letter: its reason, its original, its ids; case does not matter.
+        text: words anywhere in the letter's JSON: its reason, its original, its ids; case does not matter.
     """
 
     code: str | None = None
@@ -65,7 +65,10 @@ class Wanted:
         """Is a letter that the server gave wanted by what it says?"""
         if self.goal_id is not None and kept.letter.goal_id != self.goal_id:
             return False
-        return self.text is None or json.dumps(self.text, ensure_ascii=False)[1:-1].casefold() in kept.body.decode().casefold()
+        if self.text is None:
+            return True
+        there, sought = kept.body.decode().casefold(), self.text.casefold()
+        return sought in there or json.dumps(sought, ensure_ascii=False)[1:-1] in there  # as it stands there, or within a text
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,16 +107,21 @@ async def page(
     Raises:
         BrokerError: the store does not answer.
     """
-    found: list[Kept] = []
-    async for kept in scan(client, wanted, before=before, progress=progress, chunk=_CHUNK if wanted.needs_reading else limit + 1):
-        found.append(kept)
-        if len(found) > limit:
-            break
+    if not wanted.needs_reading:
+        first, end = await span(client, wanted)
+        end = end if before is None else min(end, before)
+        found = list(map(as_kept, await newest_before(client, subjects.DEAD, wanted.subject, limit + 1, first, end)))
+    else:
+        found = []
+        async for kept in scan(client, wanted, before=before, progress=progress):
+            found.append(kept)
+            if len(found) > limit:
+                break
     return Page(tuple(found[:limit]), found[limit - 1].sequence if len(found) > limit else None)
 
 
 async def scan(
-    client: Client, wanted: Wanted = EVERY, *, before: int | None = None, progress: Progress | None = None, chunk: int = _CHUNK
+    client: Client, wanted: Wanted = EVERY, *, before: int | None = None, progress: Progress | None = None
 ) -> AsyncIterator[Kept]:
     """All wanted letters, newest first; those that come meanwhile are left out.
 
@@ -122,20 +130,13 @@ async def scan(
         wanted: which.
         before: only what is older than this sequence.
         progress: told how far the reading is.
-        chunk: letters read at a time.
 
     Raises:
         BrokerError: the store does not answer.
     """
     first, end = await span(client, wanted)
     end = end if before is None else min(end, before)
-    total, read = 0, 0
-    if progress is not None:
-        total = await count_from(client, subjects.DEAD, wanted.subject, first) - await count_from(
-            client, subjects.DEAD, wanted.subject, end
-        )
-    while stored := await newest_before(client, subjects.DEAD, wanted.subject, chunk, first, end):
-        end, read = stored[-1].sequence, read + len(stored)
+    async for read, total, stored in backwards(client, subjects.DEAD, wanted.subject, first, end, _CHUNK):
         if progress is not None:
             progress(read, total)
         for kept in map(as_kept, stored):

@@ -15,7 +15,7 @@ from heddle.macros.tools import tool_name
 from heddle.messages import TaskMessage, decode
 
 _OF_A_MACRO = {Code.INVALID_PAYLOAD, Code.HANDLER_FAILED, Code.TIMED_OUT, Code.CRASHED}
-_ERROR = re.compile(r"handler_failed: (?P<error>[A-Za-z_][A-Za-z0-9_]*): ")
+_ERROR = re.compile(r"handler_failed: (?P<error>[A-Za-z_][A-Za-z0-9_]*)\b")
 
 
 async def keep(client: Client, kept: Kept, registry: Registry, name: str | None = None) -> tuple[Path, list[str]]:

@@ -48,18 +48,32 @@ class ToolFunction:
         return {"type": "function", "function": {"name": self.name, "description": self.description, "parameters": self.parameters}}
 
 
+class Misfit(Exception):
+    """The arguments of a call do not fit."""
+
+
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a call of a tool came to: its answer as JSON values, or an error in words."""
+    """What a call of a tool came to: its answer as JSON values, or what was raised."""
 
     value: Any = None
-    error: str | None = None
+    raised: Exception | None = None
+
+    @property
+    def error(self) -> str | None:
+        """What was raised, in words."""
+        return None if self.raised is None else described(self.raised)
 
     @property
     def shown(self) -> str:
         """The text that the model is shown."""
         text = json.dumps({"error": self.error} if self.error is not None else self.value, ensure_ascii=False, default=str)
         return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]} … ({len(text):,} characters; ask for less)"
+
+
+def named(kind: Any) -> str:
+    """What settings call a tool: its type's name, in lower case."""
+    return tool_name(kind).casefold()
 
 
 def toolbox_of(tools: Mapping[Any, Any], allowed: Collection[str]) -> dict[str, ToolFunction]:
@@ -75,7 +89,7 @@ def toolbox_of(tools: Mapping[Any, Any], allowed: Collection[str]) -> dict[str, 
     found: dict[str, ToolFunction] = {}
     left = {word.casefold() for word in allowed}
     for kind, instance in tools.items():
-        whole = tool_name(kind).casefold()
+        whole = named(kind)
         for method in methods_of(kind):
             if method == "healthy":  # the worker's question, not the model's
                 continue
@@ -85,7 +99,7 @@ def toolbox_of(tools: Mapping[Any, Any], allowed: Collection[str]) -> dict[str, 
                 found[function.name] = function
         left -= {whole, *(f"{whole}.{method}".casefold() for method in methods_of(kind))}
     if left:
-        there = ", ".join(sorted(tool_name(kind).casefold() for kind in tools)) or "none"
+        there = ", ".join(sorted(map(named, tools))) or "none"
         raise DefinitionError(f"novel: there is no tool {', '.join(sorted(left))}; there are: {there}")
     return found
 
@@ -117,17 +131,15 @@ async def use(function: ToolFunction, given: str) -> tuple[dict[str, Any], Resul
     try:
         arguments = function.arguments.model_validate_json(given or "{}")
     except ValidationError as error:
-        return _raw(given), Result(error=f"the arguments do not fit: {explain_fields(error)}")
+        return _raw(given), Result(raised=Misfit(explain_fields(error)))
     told = arguments.model_dump(mode="json")
     try:
         answer = function.call(**{name: getattr(arguments, name) for name in type(arguments).model_fields})
         if isinstance(answer, Awaitable):
             answer = await answer
         return told, Result(function.kept.write(answer))
-    except DefinitionError as error:
-        return told, Result(error=str(error))
     except Exception as error:  # noqa: BLE001  # whatever a tool raises, the model may try something else
-        return told, Result(error=described(error))
+        return told, Result(raised=error)
 
 
 def _raw(given: str) -> dict[str, Any]:

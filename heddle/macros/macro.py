@@ -44,6 +44,7 @@ class Run(Struct, frozen=True):
         attempt: 1 for the first.
         deadline: seconds since the epoch; the handler is cancelled then.
         report: tell how far the work is, for logs and for whoever follows the task.
+        goal_id: the goal that the task was planned for, if it was.
         used: tell which model was used and what it took, for the task's result; only a frontier worker has a model.
     """
 
@@ -52,6 +53,7 @@ class Run(Struct, frozen=True):
     deadline: float
     report: Callable[[str], None] = lambda _: None
     used: Callable[[str, Mapping[str, Any]], None] = lambda *_: None
+    goal_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,6 +72,7 @@ class _Order:
     version: int | None
     request_json: str
     task_id: str
+    goal_id: str | None
     attempt: int
     silence: float
     tiers: Sequence[str]
@@ -84,6 +85,7 @@ async def run_alone(
     request_json: bytes,
     *,
     task_id: str,
+    goal_id: str | None = None,
     attempt: int,
     timeout: float,
     silence: float,
@@ -100,6 +102,7 @@ async def run_alone(
         version: that the task names; None is the newest.
         request_json: the task's payload, a JSON object; of an older version it is upgraded there.
         task_id: the task's.
+        goal_id: its goal's, if it has one.
         attempt: 1 for the first.
         timeout: the macro's, in seconds.
         silence: seconds that its event loop may be silent before the process is killed.
@@ -118,7 +121,7 @@ async def run_alone(
         Died: the process ended without a result: by itself, or killed because its loop was silent.
         DefinitionError: the task did not begin, because its macro or its tools could not be made.
     """
-    order = _Order(sources, worker_type, version, request_json.decode(), task_id, attempt, silence, tiers)
+    order = _Order(sources, worker_type, version, request_json.decode(), task_id, goal_id, attempt, silence, tiers)
     async with _process() as (child, listener, reader, writer):
         writer.write(json.dumps(asdict(order)).encode() + b"\n")
         answer = asyncio.create_task(_answer(reader, report, used))
@@ -268,6 +271,7 @@ async def _result(route: Route, order: _Order, tools: Tools, channel: _Channel) 
         time.time() + macro.timeout,
         lambda text: channel.tell(_line("report", text)),
         lambda model, usage: channel.tell(_line("used", [model, dict(usage)])),
+        order.goal_id,
     )
     bugs: list[BaseException] = []
     try:

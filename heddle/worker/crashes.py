@@ -51,6 +51,7 @@ class Crashes:
                 task.macro_version,
                 bytes(task.payload),
                 task_id=task_id,
+                goal_id=task.parent_task_id,
                 attempt=task.attempt,
                 timeout=macro.timeout,
                 silence=silence,

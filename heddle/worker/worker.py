@@ -226,7 +226,7 @@ class Worker:
         else:
             if macro.pool is None:  # elsewhere it may have to wait for its turn, and can be stopped
                 hand.until = until
-            run = Run(hand.task_id, task.attempt, until, hand.report, hand.uses)
+            run = Run(hand.task_id, task.attempt, until, hand.report, hand.uses, task.parent_task_id)
             output = await execute(macro, request, self.tools, run, on_bug=hand.bug, on_call=hand.called)
         if len(output) > MAX_OUTPUT:
             raise MacroFailure(

@@ -104,7 +104,7 @@ async def test_an_ordinary_method_is_called_too() -> None:
 async def test_arguments_that_do_not_fit_are_the_model_s_to_read_and_call_nothing(given: str) -> None:
     _, result = await use(box()["notes_add"], given)
     assert result.error is not None
-    assert result.error.startswith("the arguments do not fit: ")
+    assert result.error.startswith("Misfit: ")
 
 
 async def test_an_error_of_a_tool_is_the_model_s_to_read() -> None:

@@ -53,7 +53,7 @@ async def echo(request: Word, *, run: Run, shelf: Shelf) -> Word:
     run.report("half")
     run.report("nearly")
     run.used("big", {"prompt_tokens": 7})
-    return Word(word=f"{request.word} {run.task_id} {run.attempt}")
+    return Word(word=f"{request.word} {run.task_id} {run.attempt} {run.goal_id}")
 
 @macro(version=2)
 async def older(request: Word) -> Word:
@@ -174,6 +174,7 @@ async def run(tmp_path: Path, told: list[str], bugs: list[str], monkeypatch: pyt
             version,
             json.dumps({"word": word}).encode(),
             task_id="task-1",
+            goal_id="goal-1",
             attempt=2,
             timeout=timeout,
             silence=silence,
@@ -196,7 +197,7 @@ def descriptors() -> int:
 async def test_the_output_comes_back_with_the_handlers_progress_and_the_tools_are_put_away(
     run: Alone, told: list[str], tmp_path: Path
 ) -> None:
-    assert await run("echo", "hello") == b'{"word":"hello task-1 2"}'
+    assert await run("echo", "hello") == b'{"word":"hello task-1 2 goal-1"}'
     assert (told, (tmp_path / "mark").read_text()) == (["half", "nearly", "big {'prompt_tokens': 7}"], "put away")
 
 
