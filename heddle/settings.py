@@ -161,6 +161,15 @@ class TelemetrySettings(Section):
     export_interval: Seconds = Field(300.0, gt=0, description="Seconds between two log lines that sum up the drift.")
 
 
+class DashboardSettings(Section):
+    """The web page of `heddle dashboard` and `heddle up`."""
+
+    host: str = Field("127.0.0.1", description="Where it listens; beyond loopback it needs a token.")
+    port: int = Field(4280, ge=0, le=65535, description="Its port; 0 is any free one.")
+    token: SecretStr | None = Field(None, min_length=16, description="What one has to know to get in; 16 characters or more.")
+    names: tuple[str, ...] = Field((), description="Names by which browsers reach it, besides this machine's own and its addresses.")
+
+
 class ForgeSettings(Section):
     """The forge of the example macros."""
 
@@ -190,6 +199,7 @@ class Settings(BaseSettings):
     streams: StreamSettings = StreamSettings()
     frontier: FrontierSettings = FrontierSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
+    dashboard: DashboardSettings = DashboardSettings()
     forge: ForgeSettings = ForgeSettings()
 
     @classmethod

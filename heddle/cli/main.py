@@ -27,6 +27,7 @@ COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
         "macros": "heddle.cli.macros:app",
         "dead": "heddle.cli.dead:app",
         "status": "heddle.cli.status:status",
+        "dashboard": "heddle.cli.dashboard:dashboard",
         "init": "heddle.cli.init:init",
     }
 )
