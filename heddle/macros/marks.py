@@ -25,6 +25,8 @@ PERSON_ONLY: Final = "x-person-only"
 GIVEN: Final = "x-given"
 FREE_TEXT: Final = "x-free-text"
 WORDS: Final = "x-words"
+STATED: Final = "x-stated"
+"""In the planner's schema, of a text: the kind of quantity that it states."""
 
 _NAMES: Final = {PERSON_ONLY: "person_only", GIVEN: "given", FREE_TEXT: "free_text", WORDS: "words"}
 _HIDING: Final = (PERSON_ONLY, GIVEN)
@@ -111,7 +113,7 @@ def _in_words(part: Schema) -> Schema:
     told = {**part, "default": _default_in_words(kind, part["default"])} if kind and "default" in part else part
     if QUANTITY not in part:
         return told
-    return {"type": "string"} | {keyword: value for keyword, value in told.items() if keyword in _REMARKS}
+    return {"type": "string", STATED: kind} | {keyword: value for keyword, value in told.items() if keyword in _REMARKS}
 
 
 def _kind(part: Schema) -> Kind | None:
