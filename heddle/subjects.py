@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import Final, NamedTuple
 
 from heddle.messages import task_hash
@@ -19,8 +20,10 @@ TASKS: Final = "HEDDLE_TASKS"
 OUTCOMES: Final = "HEDDLE_OUTCOMES"
 ORIGINALS: Final = "HEDDLE_ORIGINALS"
 DEAD: Final = "HEDDLE_DEAD"
+AUDIT: Final = "HEDDLE_AUDIT"
 DECISIONS: Final = "HEDDLE_DECISIONS"
 LEASES: Final = "HEDDLE_LEASES"
+SESSIONS: Final = "HEDDLE_SESSIONS"
 
 CLAIMS: Final = "HEDDLE_CLAIMS"
 GOAL_RECORDS: Final = "HEDDLE_GOAL_RECORDS"
@@ -102,6 +105,11 @@ def decisions(replica: str) -> str:
     return f"heddle.decisions.{replica}"
 
 
+def session(name: str) -> str:
+    """Where the events of a session are kept."""
+    return f"heddle.sessions.{name}"
+
+
 def router_card(replica: str) -> str:
     """Where a router replica announces itself in HEDDLE_WORKERS, beside the workers."""
     return f"router.{replica}"
@@ -110,6 +118,16 @@ def router_card(replica: str) -> str:
 def is_router_card(key: str) -> bool:
     """Is this key of HEDDLE_WORKERS a router's?"""
     return key.startswith("router.")
+
+
+def orchestrator_card(replica: str) -> str:
+    """Where an orchestrator replica announces itself in HEDDLE_WORKERS, beside the workers."""
+    return f"orchestrator.{replica}"
+
+
+def is_worker_card(key: str) -> bool:
+    """Is this key of HEDDLE_WORKERS a worker's?"""
+    return not key.startswith(("router.", "orchestrator."))
 
 
 def worker_durable(worker_type: str, tier: str) -> str:
@@ -187,6 +205,19 @@ def parse_task_outcome(subject: str) -> TaskOutcomeParts:
 def dead(code: str, worker_type: str | None, tier: str | None, letter_id: str) -> str:
     """Where a dead letter is kept."""
     return f"heddle.dead.{code}.{worker_type or NO_TOKEN}.{tier or NO_TOKEN}.{letter_id}"
+
+
+def audit(letter_id: str) -> str:
+    """The one place where it is written down who replayed or dropped a letter."""
+    return f"heddle.audit.{letter_id}"
+
+
+_LETTER_ID: Final = re.compile(r"[A-Za-z0-9_=-]{1,200}")
+
+
+def is_letter_id(text: str) -> bool:
+    """Can this be a letter's id, as a part of a subject?"""
+    return _LETTER_ID.fullmatch(text) is not None
 
 
 def original(letter_id: str) -> str:

@@ -6,7 +6,7 @@ import asyncio
 import base64
 import json
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final, NamedTuple
 
@@ -23,6 +23,10 @@ STREAM_NAME_IN_USE: Final = 10058
 NO_MESSAGE: Final = 10037
 MAXIMUM_REACHED: Final = 10077
 """JetStream's error code when a stream or a subject is at its cap."""
+EXPECTED_LAST: Final = "Nats-Expected-Last-Subject-Sequence"
+"""The header of a publish that the server refuses unless the last message on that subject has this sequence; 0 for none."""
+NOT_LAST: Final = frozenset({10071, 10164})
+"""JetStream's error codes when it has another."""
 
 _OUTBOUND_BYTES: Final = 16 << 20
 
@@ -166,8 +170,17 @@ async def _last_from_leader(client: Client, stream: str, subject: str) -> bytes 
     return base64.b64decode(answer["message"].get("data", ""))
 
 
-async def submit(client: Client, subject: str, body: bytes, message_id: str | None = None) -> None:
+async def submit(
+    client: Client, subject: str, body: bytes, message_id: str | None = None, headers: Mapping[str, str] | None = None
+) -> None:
     """Publish one message and wait until its stream has stored it.
+
+    Args:
+        client: the connection.
+        subject: where to.
+        body: the message.
+        message_id: by which the server knows it again for two minutes.
+        headers: further headers.
 
     Raises:
         Refused: the stream said no, for instance because it is full.
@@ -176,9 +189,9 @@ async def submit(client: Client, subject: str, body: bytes, message_id: str | No
     """
     if len(body) > client.max_payload - 512:
         raise Refused(f"the message has {len(body)} bytes; the server takes {client.max_payload}: send a reference to the data instead")
-    headers = {"Nats-Msg-Id": message_id} if message_id else None
+    given = {**({"Nats-Msg-Id": message_id} if message_id else {}), **(headers or {})}
     try:
-        answer = await client.request(subject, body, timeout=5, headers=headers)
+        answer = await client.request(subject, body, timeout=5, headers=given or None)
     except nats.errors.NoRespondersError:
         raise NoStream(f"no stream takes {subject}") from None
     except (nats.errors.Error, TimeoutError) as error:
@@ -206,9 +219,21 @@ async def stored_from(client: Client, stream: str, sequence: int, subject_filter
     Raises:
         BrokerError: the stream did not answer.
     """
+    return await _stored(client, stream, {"batch": count, "seq": max(1, sequence), "next_by_subj": subject_filter})
+
+
+async def last_of_each(client: Client, stream: str, subject_filter: str) -> list[Stored]:
+    """The last message on each matching subject, oldest first, in one request; there may be 1,024 such subjects at most.
+
+    Raises:
+        BrokerError: there are more, or the stream did not answer.
+    """
+    return await _stored(client, stream, {"batch": 1024, "multi_last": [subject_filter]})
+
+
+async def _stored(client: Client, stream: str, request: dict[str, Any]) -> list[Stored]:
     inbox = client.new_inbox()
     subscription = await client.subscribe(inbox)
-    request = {"batch": count, "seq": max(1, sequence), "next_by_subj": subject_filter}
     found: list[Stored] = []
     try:
         await client.publish(f"$JS.API.DIRECT.GET.{stream}", json.dumps(request).encode(), reply=inbox)

@@ -14,9 +14,10 @@ from rich.markup import escape
 from heddle.cli.goal import read_context
 from heddle.cli.options import MacrosOrCatalogue, Output, OutputFormat, macro_sources
 from heddle.cli.output import Exit, aside, console, counted, fail, print_json, print_table, run
-from heddle.cli.planners import planner_for, read_offers
+from heddle.cli.planners import read_offers
 from heddle.cli.pulling import Pull, ensure_model
 from heddle.errors import ModelUnavailable
+from heddle.planners import planner_for
 from heddle.planning.goal import Asked
 from heddle.planning.plan import Plan
 from heddle.settings import load_settings
@@ -54,10 +55,10 @@ def _show(made: Plan, tiers: Mapping[str, str]) -> None:
     if made.review is not None and made.review.defaulted:
         left = ", ".join(f"{macro}.{field}" for macro, field in made.review.defaulted)
         console().print(f"[dim]left to the macro's default: {escape(left)}[/]")
-    sure = "" if made.confidence is None else f", confidence {made.confidence:.2f}"
-    console().print(
-        f"planned by [bold]{escape(made.planned_by)}[/], {counted(made.model_calls, 'model call')}{sure}; nothing was published"
-    )
+    if made.problem is None:
+        sure = "" if made.confidence is None else f", confidence {made.confidence:.2f}"
+        told = f"planned by [bold]{escape(made.planned_by)}[/], {counted(made.model_calls, 'model call')}{sure}"
+        console().print(f"{told}; nothing was published")
     for line in (made.note, *made.warnings):
         if line:
             aside().print(f"[dim]{escape(line)}[/]")

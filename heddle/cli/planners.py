@@ -1,18 +1,14 @@
-"""What plans: the macros at hand or a catalogue of them, and a model server."""
+"""What can be planned: the macros at hand, or a catalogue of them."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from heddle.errors import DefinitionError
-from heddle.llm.providers import model_of
 from heddle.macros.catalogue import Catalogue, read_catalogue
 from heddle.macros.loading import load
-from heddle.planner import Planner, make_planner
 from heddle.planning.offer import Offers
-from heddle.settings import Settings
 
 
 def read_offers(sources: Sequence[str]) -> Offers:
@@ -41,19 +37,3 @@ def read_catalogue_file(path: Path) -> Catalogue:
     except (OSError, ValueError) as error:
         raise DefinitionError(f"{path}: cannot be read: {error}; write it: heddle macros compile -O {path}") from None
     return read_catalogue(text, str(path))
-
-
-@asynccontextmanager
-async def planner_for(offers: Offers, settings: Settings) -> AsyncIterator[Planner]:
-    """A planner with the model that the settings choose, and the one that they fall back on.
-
-    Raises:
-        DefinitionError: a phrase of a macro cannot be used.
-        SettingsError: the settings name no model server that there is, or forbid it.
-    """
-    async with AsyncExitStack() as stack:
-        model = await stack.enter_async_context(model_of(settings, settings.planner.provider))
-        second = None
-        if settings.fallback.enabled:
-            second = await stack.enter_async_context(model_of(settings, settings.fallback.provider or "", "fallback.provider"))
-        yield make_planner(offers, model, settings, second=second)

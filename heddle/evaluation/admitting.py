@@ -13,9 +13,9 @@ from pydantic import ValidationError
 from heddle import subjects
 from heddle.errors import ModelError, ModelUnavailable
 from heddle.evaluation.admission import Results, Verdict, admission_cases, registry_digest, results, verdict
-from heddle.evaluation.running import attempts, prompt_budget
+from heddle.evaluation.running import attempts
 from heddle.llm.model import Facts, Model
-from heddle.planner import make_planner
+from heddle.planner import make_planner, prompt_budget
 from heddle.planning.offer import Offers
 from heddle.settings import Settings
 

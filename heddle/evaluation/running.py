@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from heddle.evaluation.cases import Case
 from heddle.evaluation.scoring import Attempt, Finding, finding_of
 from heddle.llm.model import Model
-from heddle.planner import Planner, make_planner
+from heddle.planner import Planner, make_planner, prompt_budget
 from heddle.planning.goal import Asked
 from heddle.planning.offer import Offers
-from heddle.planning.preselection import Index, index_of, selected
+from heddle.planning.preselection import Index, selected
 from heddle.settings import Settings
 
 
@@ -47,7 +47,7 @@ def _pupil(offers: Offers, model: Model | None, settings: Settings) -> _Pupil:
     """A planner in whose place no phrases stand."""
     alone = settings.planner.model_copy(update={"phrases": "off"})
     planner = make_planner(offers, model, settings.model_copy(update={"planner": alone}))
-    return _Pupil(planner, index_of(offers, planner.prefix) if model else None)
+    return _Pupil(planner, planner.index if model else None)
 
 
 async def _attempt(pupil: _Pupil, case: Case) -> Attempt:
@@ -59,8 +59,3 @@ async def _attempt(pupil: _Pupil, case: Case) -> Attempt:
         return Attempt(case, plan, seconds)
     selection = selected(pupil.index, asked, prompt_budget(pupil.planner.settings))
     return Attempt(case, plan, seconds, frozenset(selection.names) if len(selection.names) < selection.of else None)
-
-
-def prompt_budget(settings: Settings) -> int:
-    """Tokens that a prompt may have."""
-    return settings.planner.num_ctx - settings.planner.num_predict

@@ -64,6 +64,15 @@ class Model(Protocol):
         """
         ...
 
+    async def warm(self, prompt: Prompt) -> None:
+        """Have the server read a prompt, so that the next one that begins like it is read faster; one token is answered.
+
+        Raises:
+            ModelUnavailable: the server cannot be reached or lacks the model.
+            ModelError: it answered something that cannot be used, or not in time.
+        """
+        ...
+
     async def facts(self) -> Facts:
         """What the server tells of the model.
 

@@ -71,10 +71,7 @@ class OllamaModel:
             SettingsError: `egress: none`, and the model is another server's.
         """
         async with self._asked(self.timeout):
-            if self.stays and not self._known_to_stay:
-                await self._shown()
-                self._known_to_stay = True
-            response = await self._chat(prompt)
+            response = await self._chat(prompt, self.num_predict)
         text = response.message.content or ""
         if response.done_reason == "length":
             raise ModelError(f"the answer was cut off after {self.num_predict} tokens (planner.num_predict)", text)
@@ -84,7 +81,21 @@ class OllamaModel:
             raise self._too_long(text)
         return Answer(text, response.prompt_eval_count, response.eval_count, _tokens(response))
 
-    async def _chat(self, prompt: Prompt) -> ollama.ChatResponse:
+    async def warm(self, prompt: Prompt) -> None:
+        """The same call, for one token.
+
+        Raises:
+            ModelUnavailable: the server cannot be reached, is overloaded, or lacks the model.
+            ModelError: it answered something that cannot be used, or not in time.
+            SettingsError: `egress: none`, and the model is another server's.
+        """
+        async with self._asked(self.timeout):
+            await self._chat(prompt, 1)
+
+    async def _chat(self, prompt: Prompt, num_predict: int) -> ollama.ChatResponse:
+        if self.stays and not self._known_to_stay:
+            await self._shown()
+            self._known_to_stay = True
         return await self.client._request(  # noqa: SLF001  # `chat` of the client cannot say `truncate`
             ollama.ChatResponse,
             "POST",
@@ -94,7 +105,7 @@ class OllamaModel:
                 "messages": [{"role": "system", "content": prompt.system}, {"role": "user", "content": prompt.user}],
                 "stream": False,
                 "format": prompt.schema,
-                "options": {"temperature": 0, "seed": SEED, "num_ctx": self.num_ctx, "num_predict": self.num_predict},
+                "options": {"temperature": 0, "seed": SEED, "num_ctx": self.num_ctx, "num_predict": num_predict},
                 "keep_alive": _duration(self.keep_alive),
                 "truncate": False,
                 "think": False,  # a model that can think does, unless it is told not to

@@ -99,12 +99,22 @@ class OpenAIModel:
             ModelError: the prompt did not fit, or the answer was cut off, came too late, or is not one.
         """
         async with self.api.asked():
-            response = await self._chat(prompt)
+            response = await self._chat(prompt, self.num_predict)
             self.api.check(response)
             completion = _Completion.model_validate_json(response.content)
         if not completion.choices:
             raise ModelError(f"{self.api.url} answered without a choice: {self.api.said(response)}")
         return self._answer(completion.choices[0], completion.usage or _Usage())
+
+    async def warm(self, prompt: Prompt) -> None:
+        """The same call, for one token.
+
+        Raises:
+            ModelUnavailable: the server cannot be reached, is overloaded, does not let heddle in, or lacks the model.
+            ModelError: it answered something that cannot be used, or not in time.
+        """
+        async with self.api.asked():
+            self.api.check(await self._chat(prompt, 1))
 
     def _answer(self, choice: _Choice, usage: _Usage) -> Answer:
         text = choice.message.content
@@ -119,19 +129,19 @@ class OpenAIModel:
         thought = choice.message.reasoning or choice.message.reasoning_content  # its tokens are not told apart from the answer's
         return Answer(text, usage.prompt_tokens, usage.completion_tokens, None if thought else _tokens(choice.logprobs))
 
-    async def _chat(self, prompt: Prompt) -> httpx.Response:
+    async def _chat(self, prompt: Prompt, num_predict: int) -> httpx.Response:
         """One completion; a parameter that the server refuses by name is left out from then on."""
         while True:
-            body = self._body(prompt)
+            body = self._body(prompt, num_predict)
             response = await self.api.client.post(f"{self.api.url}/chat/completions", json=body)
             refused = _refused_parameter(response, body)
             if refused is None:
                 return response
             self._refused.add(refused)
 
-    def _body(self, prompt: Prompt) -> dict[str, Any]:
+    def _body(self, prompt: Prompt, num_predict: int) -> dict[str, Any]:
         limit = "max_tokens" if "max_tokens" not in self._refused else "max_completion_tokens"
-        optional: dict[str, Any] = {"temperature": 0, "seed": SEED, limit: self.num_predict}
+        optional: dict[str, Any] = {"temperature": 0, "seed": SEED, limit: num_predict}
         if not self._refused & {"logprobs", "top_logprobs"}:
             optional |= {"logprobs": True, "top_logprobs": TOP_LOGPROBS}
         return {

@@ -13,8 +13,7 @@ from math import inf
 from typing import Any, Final, Literal, NamedTuple
 
 from heddle.macros.marks import FREE_TEXT, GIVEN, PERSON_ONLY, WORDS
-from heddle.macros.quantities import QUANTITY
-from heddle.macros.schema import Schema, target
+from heddle.macros.schema import QUANTITY, Schema, target
 from heddle.macros.validation import problems, validator_of
 
 _REMARKS: Final = frozenset(

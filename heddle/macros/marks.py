@@ -10,6 +10,7 @@ They stand in the macro's schema, so that a planner with nothing but a catalogue
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -18,8 +19,8 @@ from pydantic import AliasChoices, AliasPath, BaseModel, GetJsonSchemaHandler
 from pydantic_core import CoreSchema
 
 from heddle.errors import DefinitionError
-from heddle.macros.quantities import QUANTITY, TYPES, Kind, read, rendered
-from heddle.macros.schema import Schema, parts_of, rewritten, target
+from heddle.macros.quantities import TYPES, Kind, read, rendered
+from heddle.macros.schema import QUANTITY, Schema, parts_of, rewritten, target
 
 PERSON_ONLY: Final = "x-person-only"
 GIVEN: Final = "x-given"
@@ -215,6 +216,7 @@ def _folded(word: str) -> str:
     return " ".join(word.casefold().split())
 
 
+_WITH_ZONE: Final = re.compile(r"(?:Z|[+-][0-9]{2}:[0-9]{2})\Z")
 _BOUNDS: Final = frozenset({"minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum", "multipleOf"})
 _REMARKS: Final = frozenset({"title", "description", "default", "examples", "deprecated", *_NAMES})
 
@@ -244,6 +246,8 @@ def _wrong_default(kind: Kind, default: Any) -> str | None:
     for value in default if isinstance(default, list) else [default]:
         if isinstance(value, str) and kind != "when":
             return f"has the default {value!r}, and its handler would get this text: write the number of {kind}"
+        if isinstance(value, str) and not _WITH_ZONE.search(value):
+            return f"has the default {value!r}, which says no zone: write one, such as datetime(2026, 3, 1, tzinfo=UTC)"
         try:
             if value is not None:
                 read(kind, value, None)

@@ -15,17 +15,14 @@ from math import inf
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
-from pydantic_core import CoreSchema, PydanticCustomError, to_jsonable_python
+from pydantic_core import CoreSchema, PydanticCustomError
 from pydantic_core.core_schema import ValidationInfo, with_info_before_validator_function
 
 from heddle.macros import amounts
 from heddle.macros.moments import moment
-from heddle.macros.schema import Schema, target
+from heddle.macros.schema import QUANTITY, Schema, target
 
 Kind = Literal["days", "bytes", "percent", "when"]
-
-QUANTITY: Final = "x-quantity"
-"""What a schema calls a quantity's kind; of all texts it then takes those that can be converted."""
 
 TYPES: Final[Mapping[Kind, Any]] = {
     "days": ["number", "string"],
@@ -211,9 +208,6 @@ def _word_fits(value: Any, part: Any) -> bool:
             return True
 
 
-_BOUNDS: Final = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exclusiveMaximum", "multiple_of": "multipleOf"}
-
-
 @dataclass(frozen=True, slots=True)
 class Quantity:
     """Makes a field a quantity: `Days = Annotated[float, Quantity("days")]`."""
@@ -231,17 +225,14 @@ class Quantity:
         return with_info_before_validator_function(validated, handler(source))
 
     def __get_pydantic_json_schema__(self, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        """Bounds are those of the value; pydantic leaves them under its own names, or not at all, beside a validator."""
-        told = {_BOUNDS.get(keyword, keyword): value for keyword, value in handler(core_schema).items()}
-        innermost: Mapping[str, Any] = core_schema
-        while "schema" in innermost:
-            innermost = innermost["schema"]
-        told |= {name: to_jsonable_python(innermost[bound]) for bound, name in _BOUNDS.items() if bound in innermost and name not in told}
-        if self.kind in _NOT_NEGATIVE and not max(told.get("minimum", -1), told.get("exclusiveMinimum", -1)) >= 0:
-            told["minimum"] = 0
+        told = {**handler(core_schema), QUANTITY: self.kind}
+        inner = core_schema.get("schema", {})
+        told |= {bound: str(inner[bound]) for bound in ("ge", "gt", "le", "lt") if self.kind == "when" and bound in inner}
+        if self.kind in _NOT_NEGATIVE:
+            told["minimum"] = max(0, told.get("minimum", 0))
         if handler.mode == "validation":
             told.pop("format", None)
-            told |= {"type": TYPES[self.kind], QUANTITY: self.kind}
+            told["type"] = TYPES[self.kind]
         return told
 
 

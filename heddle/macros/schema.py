@@ -19,6 +19,9 @@ DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 Schema = dict[str, Any]
 
 
+QUANTITY: Final = "x-quantity"
+"""What a schema calls a quantity's kind; of all texts it then takes those that can be converted."""
+
 DEFINITIONS: Final = "#/$defs/"
 """What a reference within a compiled schema begins with; the name of the definition follows."""
 
@@ -77,6 +80,8 @@ def compile_schema(annotation: Any, what: str, mode: Literal["validation", "seri
     for _, part in parts_of(schema, ""):
         if isinstance(part, dict) and isinstance(part.get("anyOf"), list):
             _discriminate(part, schema.get("$defs", {}))
+        if isinstance(part, dict) and QUANTITY in part:
+            _name_bounds(part)
     return {"$schema": DIALECT, **schema}
 
 
@@ -94,6 +99,20 @@ def _close(part: Schema, place: str, *, written: bool, without_fields: bool) -> 
             raise DefinitionError(
                 f"{place} is an untyped object: a model cannot know its keys. Use a pydantic model with named fields, or dict[str, T]."
             )
+
+
+_BOUNDS: Final = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exclusiveMaximum", "multiple_of": "multipleOf"}
+
+
+def _name_bounds(part: Schema) -> None:
+    """Give a quantity's bounds their names in JSON Schema: beside a validator, pydantic leaves them under its own."""
+    for bound, keyword in _BOUNDS.items():
+        if bound in part:
+            value = part.pop(bound)
+            tighter = max if keyword.lower().endswith("minimum") else min
+            part[keyword] = tighter(value, part.get(keyword, value))
+    if "exclusiveMinimum" in part and part["exclusiveMinimum"] >= part.get("minimum", part["exclusiveMinimum"]):
+        part.pop("minimum", None)
 
 
 def _discriminate(part: Schema, definitions: Mapping[str, Schema]) -> None:

@@ -24,8 +24,8 @@ from pydantic_core import SchemaError, SchemaValidator
 from pydantic_core.core_schema import str_schema, uuid_schema
 from referencing import Registry
 
-from heddle.macros.quantities import QUANTITY, Kind, convert, read
-from heddle.macros.schema import Schema
+from heddle.macros.quantities import Kind, convert, read
+from heddle.macros.schema import QUANTITY, Schema
 
 _MOST_PROBLEMS: Final = 8
 _MOST_TEXT: Final = 200

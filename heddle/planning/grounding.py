@@ -15,8 +15,7 @@ from functools import cached_property
 from typing import Any, Final
 
 from heddle.macros.marks import FREE_TEXT, WORDS
-from heddle.macros.quantities import QUANTITY
-from heddle.macros.schema import DEFINITIONS, Schema
+from heddle.macros.schema import DEFINITIONS, QUANTITY, Schema
 from heddle.planning.goal import Asked
 from heddle.planning.plan import Ground, Value
 from heddle.planning.words import Said, has_invisible, holds, loosely, normal, number_of, number_said, places, tightly

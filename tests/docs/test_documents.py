@@ -25,8 +25,12 @@ from heddle.errors import CODES
 from heddle.evaluation import cases as eval_cases
 from heddle.events import ALL_EVENTS
 from heddle.macros.loading import load
+from heddle.macros.marks import given_fields
 from heddle.messages import Goal, Message, TaskMessage, decode
+from heddle.planning.goal import Asked
 from heddle.planning.phrases import compile_phrases
+from heddle.planning.plan import PlannedCall
+from heddle.planning.review import review
 from heddle.router.audit import COLUMNS
 from heddle.router.cases import parse_cases, run_case
 from heddle.router.reading import parse_rules
@@ -180,8 +184,9 @@ def test_python_examples_are_macros_that_load(block: Block, tmp_path: Path, monk
     registry = load([str(tmp_path / f"{name}.py")])
     assert registry.macros
     for macro in registry.newest():
-        for _, arguments in macro.examples:
-            macro.read(dict(arguments))
+        for goal, arguments in macro.examples:
+            context = dict.fromkeys(given_fields(macro.schema).values(), "web")
+            assert review([PlannedCall(macro.name, dict(arguments))], registry, Asked(goal, context, 0.0), 16).problems == ()
     compile_phrases(registry.newest())
 
 

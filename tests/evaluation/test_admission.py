@@ -115,7 +115,7 @@ def test_a_macro_that_takes_values_from_the_context_has_one_in_its_cases() -> No
 
     offers = registry_of(fetch)
     (case,) = admission_cases(offers)
-    assert case.context == {"repo": "acme/web", "age": 1, "since": "2026-01-05T00:00:00Z", "count": 3}
+    assert case.context == {"repo": "acme/web", "age": 0, "since": "2026-01-05T00:00:00Z", "count": 3}
     assert case.expected == (ExpectedCall("fetch", {"word": ("b",)}),)
 
 

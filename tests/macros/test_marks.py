@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import json
 from dataclasses import replace
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Annotated, Any, Literal
 
 import pytest
@@ -190,6 +190,7 @@ ACCEPTED = [
     Annotated[bool | None, words(true=["loudly"])],
     Annotated[Literal["utf-8"], words(**{"utf-8": ["utf8"]})],
     list[When] | When | None,
+    Annotated[When, Field(default=datetime(2026, 1, 1, tzinfo=UTC))],
 ]
 
 
@@ -252,7 +253,8 @@ def test_a_mark_that_makes_no_sense_is_refused_with_the_field_s_name(annotation:
         (list[Days], ["a week"], "target has the default 'a week', and its handler would get this text"),
         (Bytes | None, 1.5, "target has a default that cannot be: it should be a whole number of bytes"),
         (Days, -1, "target has a default that cannot be: it should be a number of days"),
-        (When, "yesterday", "target has a default that cannot be: 'yesterday' counts from"),
+        (When, "yesterday", "target has the default 'yesterday', which says no zone"),
+        (When, datetime(2026, 1, 1), "target has the default '2026-01-01T00:00:00', which says no zone: write one"),  # noqa: DTZ001
         (When, Field(datetime(2026, 1, 1), lt=datetime(2027, 1, 1)), "target is a quantity with exclusiveMaximum: a moment"),  # noqa: DTZ001
     ],
     ids=str,

@@ -116,6 +116,7 @@ KINDS: dict[str, tuple[Any, st.SearchStrategy[Any]]] = {
     "bytes": (Annotated[Bytes, Field(gt=0, multiple_of=4)], st.sampled_from(SIZES)),
     "percent": (Annotated[Percent, Field(ge=-100, le=100)], st.sampled_from(SHARES)),
     "when": (When, st.sampled_from(WHENS)),
+    "maybe days": (Annotated[Days | None, Field(ge=1, le=14)], st.sampled_from([*SPANS, None])),
     "maybe when": (When | None, st.sampled_from([*WHENS, None])),
     "spans": (list[Annotated[Days, Field(le=30)]], st.lists(st.sampled_from(SPANS), max_size=2)),
     "sizes": (dict[str, Bytes | None], st.dictionaries(st.text(max_size=1), st.sampled_from([*SIZES, None]), max_size=2)),

@@ -68,6 +68,21 @@ class Everything(BaseModel):
     nullable: int | None
 
 
+class Cleaning(BaseModel):
+    repository: Annotated[str, given("repo")]
+    window: Days = 14
+    since: When | None = None
+    limits: list[Bytes] = []
+    strategy: Annotated[Literal["auto", "manual"], words(manual=["by hand"])] = "auto"
+    write: Annotated[bool, person_only] = False
+
+
+@macro
+async def clean(request: Cleaning) -> str:
+    """Clean up."""
+    return ""
+
+
 def test_a_macro_is_one_line_with_its_fields_kinds_defaults_and_intent() -> None:
     class Request(BaseModel):
         repository: str
@@ -115,19 +130,6 @@ def test_a_quantity_is_copied_as_it_is_stated(quantity: str, told: str) -> None:
 
 
 def test_marks_and_quantities_come_through_to_the_line() -> None:
-    class Request(BaseModel):
-        repository: Annotated[str, given("repo")]
-        window: Days = 14
-        since: When | None = None
-        limits: list[Bytes] = []
-        strategy: Annotated[Literal["auto", "manual"], words(manual=["by hand"])] = "auto"
-        write: Annotated[bool, person_only] = False
-
-    @macro
-    async def clean(request: Request) -> str:
-        """Clean up."""
-        return ""
-
     assert signature(clean) == (
         'clean(window: time span as stated = "14 days", since?: time as stated, limits: list of size as stated = [], '
         'strategy: auto | manual ("by hand") = auto): Clean up.'
