@@ -146,6 +146,8 @@ class StreamSettings(Section):
     backlog_per_subject: int = Field(100_000, ge=1, description="Routed tasks that may wait per worker type and tier.")
     decisions_max_bytes: int = Field(256 << 20, ge=1 << 20, description="Bytes of recorded routing decisions kept; the oldest go first.")
     decisions_max_age: Seconds = Field(7 * 86_400.0, gt=0, description="Seconds that recorded routing decisions are kept.")
+    sessions_max_bytes: int = Field(256 << 20, ge=1 << 20, description="Bytes of session logs kept; the oldest go first.")
+    sessions_max_age: Seconds = Field(30 * 86_400.0, gt=0, description="Seconds that session logs are kept.")
     replicas: int = Field(1, ge=1, le=5, description="Copies of every stream in a cluster.")
 
 
@@ -157,6 +159,15 @@ class TelemetrySettings(Section):
         True, description="Count, per macro and field, values that were converted, defaulted or ungrounded."
     )
     export_interval: Seconds = Field(300.0, gt=0, description="Seconds between two log lines that sum up the drift.")
+
+
+class DashboardSettings(Section):
+    """The web page of `heddle dashboard` and `heddle up`."""
+
+    host: str = Field("127.0.0.1", description="Where it listens; beyond loopback it needs a token.")
+    port: int = Field(4280, ge=0, le=65535, description="Its port; 0 is any free one.")
+    token: SecretStr | None = Field(None, min_length=16, description="What one has to know to get in; 16 characters or more.")
+    names: tuple[str, ...] = Field((), description="Names by which browsers reach it, besides this machine's own and its addresses.")
 
 
 class ForgeSettings(Section):
@@ -188,6 +199,7 @@ class Settings(BaseSettings):
     streams: StreamSettings = StreamSettings()
     frontier: FrontierSettings = FrontierSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
+    dashboard: DashboardSettings = DashboardSettings()
     forge: ForgeSettings = ForgeSettings()
 
     @classmethod

@@ -24,7 +24,8 @@ from pydantic_core import SchemaError, SchemaValidator
 from pydantic_core.core_schema import str_schema, uuid_schema
 from referencing import Registry
 
-from heddle.macros.schema import Schema
+from heddle.macros.quantities import Kind, convert, read
+from heddle.macros.schema import QUANTITY, Schema
 
 _MOST_PROBLEMS: Final = 8
 _MOST_TEXT: Final = 200
@@ -62,8 +63,8 @@ def _format_checker() -> FormatChecker:
     readers = {name: TypeAdapter(kind).validate_json for name, kind in kinds.items()} | {
         "uuid": SchemaValidator(uuid_schema()).validate_json
     }
-    for name, read in readers.items():
-        checker.checks(name, raises=ValueError)(_reader(read))
+    for name, reads in readers.items():
+        checker.checks(name, raises=ValueError)(_reader(reads))
     return checker
 
 
@@ -92,10 +93,24 @@ def _check_pattern(_: Validator, pattern: str, value: Any, __: Schema) -> Iterat
         yield ValidationError(f"{value!r} does not match {pattern!r}")
 
 
+def _check_quantity(validator: Validator, kind: Kind, value: Any, schema: Schema) -> Iterator[ValidationError]:
+    """A text is judged by the value that it states, bounds and all."""
+    try:
+        stated = convert(kind, value, None) if isinstance(value, str) else value
+        read(kind, stated, None)
+    except ValueError as error:
+        yield ValidationError(str(error))
+    else:
+        if isinstance(value, str):
+            yield from validator.evolve(schema={name: part for name, part in schema.items() if name != QUANTITY}).iter_errors(stated)
+
+
 def _is_integer(_: Any, value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
 _Strict: Final[Any] = extend(  # type: ignore[no-untyped-call]  # it has no annotations
-    Draft202012Validator, {"pattern": _check_pattern}, type_checker=Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_integer)
+    Draft202012Validator,
+    {"pattern": _check_pattern, QUANTITY: _check_quantity},
+    type_checker=Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_integer),
 )
