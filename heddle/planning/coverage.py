@@ -160,7 +160,7 @@ def literals(text: str) -> Iterator[Literal]:
         return spelled.setdefault(number, run[0]) and number
 
     if counts(text):
-        text = scaled(NUMBER_RUN.sub(in_digits, text))
+        text = scaled(NUMBER_RUN.sub(in_digits, text), spelled)
     for piece in _BREAK.split(text):
         token = bare(piece)
         if _is_literal(token, capitals_mean_something):
@@ -237,7 +237,8 @@ class _Plan:
 
     @cached_property
     def _numbers(self) -> frozenset[Decimal]:
-        counts = {Decimal(count) for count in (self.calls, *map(len, _lists(self.used))) if count > 1}
+        lists = (one for value in self.used for one in _lists(value))
+        counts = {Decimal(count) for count in (self.calls, *map(len, lists)) if count > 1}
         stated = {number for value in self._scalars if (number := number_of(value)) is not None}
         return frozenset({*counts, *stated, *numbers(self._texts)})
 

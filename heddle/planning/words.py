@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
@@ -109,14 +109,18 @@ def digits(run: str) -> str:
     return " ".join(said)
 
 
-def scaled(text: str) -> str:
-    """The text with "a dozen", "5 thousand" and "1.5 million" in digits."""
-    return _SCALED.sub(_product, text)
+def scaled(text: str, spelled: MutableMapping[str, str] | None = None) -> str:
+    """The text with "a dozen", "5 thousand" and "1.5 million" in digits; `spelled` is told the words of each number."""
 
+    def product(found: re.Match[str]) -> str:
+        number = Decimal(found["count"] or 1) * _SCALES[found["scale"].casefold()] / (2 if found["half"] else 1)
+        digits = f"{number.normalize():f}"
+        if spelled is not None:
+            count = found["count"] or ""
+            spelled[digits] = found[0].replace(count, spelled.get(count, count), 1)
+        return digits
 
-def _product(found: re.Match[str]) -> str:
-    number = Decimal(found["count"] or 1) * _SCALES[found["scale"].casefold()] / (2 if found["half"] else 1)
-    return f"{number.normalize():f}"
+    return _SCALED.sub(product, text)
 
 
 def bare(word: str) -> str:

@@ -184,9 +184,9 @@ def test_python_examples_are_macros_that_load(block: Block, tmp_path: Path, monk
     registry = load([str(tmp_path / f"{name}.py")])
     assert registry.macros
     for macro in registry.newest():
-        context = dict.fromkeys(given_fields(macro.schema).values(), "x")
         for goal, arguments in macro.examples:
-            assert review([PlannedCall(macro.name, dict(arguments))], registry, Asked(goal, context, 0.0), 1).problems == ()
+            context = dict.fromkeys(given_fields(macro.schema).values(), "web")
+            assert review([PlannedCall(macro.name, dict(arguments))], registry, Asked(goal, context, 0.0), 16).problems == ()
     compile_phrases(registry.newest())
 
 

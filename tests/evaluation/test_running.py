@@ -68,11 +68,15 @@ class Word(BaseModel):
     word: str = ""
 
 
+def word(number: int) -> str:
+    return "".join("bcdfghklmn"[int(digit)] for digit in f"{number:03}")
+
+
 def many(count: int) -> Offers:
-    """More macros than a small context has room for, each about a word of its own."""
+    """Macros, each about a word of its own; 121 are more than a small context has room for."""
 
     def made(number: int) -> AnyMacro:
-        @macro(name=f"m{number:03}", examples=[(f"please zz{number:03}x it, and do so with all the care there is", {})])
+        @macro(name=f"m{number:03}", examples=[(f"please {word(number)} it, and do so with all the care there is", {})])
         async def handler(request: Word) -> Echoed:
             """Do something."""
             return Echoed(word="")
@@ -89,7 +93,7 @@ def wanting(goal: str, *names: str) -> Case:
 async def test_where_not_all_macros_fit_it_is_counted_how_often_the_right_one_was_shown() -> None:
     settings = Settings(planner=PlannerSettings(num_ctx=2048, num_predict=256))
     cases = [
-        wanting("please zz100x it", "m100"),
+        wanting(f"please {word(100)} it", "m100"),
         wanting("see to the other matter", "m120"),
         wanting("play chess", "novel:games"),
         wanting("rest"),
@@ -99,5 +103,5 @@ async def test_where_not_all_macros_fit_it_is_counted_how_often_the_right_one_wa
 
 
 async def test_where_all_macros_fit_nothing_is_counted() -> None:
-    found = await run(wanting("please zz000x it", "m000"), model=ScriptedModel(HELLO), offers=many(2))
+    found = await run(wanting(f"please {word(0)} it", "m000"), model=ScriptedModel(HELLO), offers=many(2))
     assert score(found).shown == Share(0, 0)

@@ -83,6 +83,9 @@ def test_what_an_argument_uses_is_covered(goal: str, calls: list[tuple[str, dict
     [
         ("label 12 PRs in acme/web", [("repo_triage", TRIAGE)], ["12"]),
         ("label twelve PRs in acme/web", [("repo_triage", TRIAGE)], ["twelve"]),
+        ("label two dozen PRs in acme/web", [("repo_triage", TRIAGE)], ["two dozen"]),
+        ("label 3 PRs in acme/web", [("repo_triage", TRIAGE)], ["3"]),
+        ("tell bob that v2 is out", [("send_message", {"to": "bob", "text": "v2.1 is out"})], ["v2"]),
         ("label acme/web and acme/api", [("repo_triage", TRIAGE)], ["acme/api"]),
         ("label acme/web and profile data/a.csv", [("repo_triage", TRIAGE)], ["data/a.csv"]),
         ("label acme/web#12", [("repo_triage", TRIAGE)], ["acme/web#12"]),
