@@ -26,8 +26,6 @@ PERSON_ONLY: Final = "x-person-only"
 GIVEN: Final = "x-given"
 FREE_TEXT: Final = "x-free-text"
 WORDS: Final = "x-words"
-STATED: Final = "x-stated"
-"""In the planner's schema, of a text: the kind of quantity that it states."""
 
 _NAMES: Final = {PERSON_ONLY: "person_only", GIVEN: "given", FREE_TEXT: "free_text", WORDS: "words"}
 _HIDING: Final = (PERSON_ONLY, GIVEN)
@@ -95,7 +93,7 @@ def _keys(alias: str | AliasPath | AliasChoices | None) -> Iterator[str]:
 
 
 def planner_schema(schema: Schema, hidden: frozenset[str]) -> Schema:
-    """The input schema as the planner sees it: without the fields that are not its to fill, and a quantity is any text.
+    """The input schema as the planner sees it: without the fields that are not its to fill, and a quantity is text.
 
     Args:
         schema: of the input.
@@ -114,7 +112,7 @@ def _in_words(part: Schema) -> Schema:
     told = {**part, "default": _default_in_words(kind, part["default"])} if kind and "default" in part else part
     if QUANTITY not in part:
         return told
-    return {"type": "string", STATED: kind} | {keyword: value for keyword, value in told.items() if keyword in _REMARKS}
+    return {"type": "string"} | {keyword: value for keyword, value in told.items() if keyword in {*_REMARKS, QUANTITY}}
 
 
 def _kind(part: Schema) -> Kind | None:

@@ -84,7 +84,7 @@ def _kind(part: Any, around: _Around, words: Mapping[str, Sequence[str]] = _NO_W
     match part:
         case {"x-words": dict(own), **rest} if not words:
             return _kind(rest, around, own)
-        case {"x-stated": str(quantity)}:
+        case {"x-quantity": str(quantity)}:
             return f"{_QUANTITIES.get(quantity, 'text')} as stated"
         case {"$ref": str(reference)}:
             name = reference.removeprefix(DEFINITIONS)

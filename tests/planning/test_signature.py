@@ -126,7 +126,7 @@ def test_a_range_that_is_not_of_whole_numbers_says_so() -> None:
     [("days", "time span as stated"), ("bytes", "size as stated"), ("percent", "percentage as stated"), ("when", "time as stated")],
 )
 def test_a_quantity_is_copied_as_it_is_stated(quantity: str, told: str) -> None:
-    assert field_of({"type": "string", "x-stated": quantity}) == told
+    assert field_of({"type": "string", "x-quantity": quantity}) == told
 
 
 def test_marks_and_quantities_come_through_to_the_line() -> None:
