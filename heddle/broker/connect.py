@@ -201,7 +201,7 @@ async def submit(
 
 
 class NoStream(BrokerError):
-    """No stream takes that subject: no role has run against this server yet."""
+    """No such stream, or none that takes that subject: no role has run against this server yet."""
 
 
 class Stored(NamedTuple):
@@ -243,6 +243,8 @@ async def _stored(client: Client, stream: str, request: dict[str, Any]) -> list[
             if (status := headers.get("Status")) is not None:
                 if status in {"204", "404"}:
                     return found
+                if status == "503":
+                    raise NoStream(f"there is no stream {stream} yet, or nobody leads it")
                 raise BrokerError(f"cannot read {stream}: {status} {headers.get('Description', '')}")
             found.append(Stored(int(headers["Nats-Sequence"]), headers["Nats-Subject"], message.data, headers))
     except (nats.errors.Error, TimeoutError) as error:
