@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import json
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -18,7 +19,9 @@ from nats.aio.client import Client
 from nats.js.kv import KeyValue
 
 from heddle import deadletters, events, subjects
+from heddle.admission import Admission
 from heddle.amendments import amend, goal_of_replayed
+from heddle.broker.admissions import admissions
 from heddle.broker.cancellations import cancellations
 from heddle.broker.outcomes import OutcomesFull, first_outcome, stored_outcome
 from heddle.broker.parked import Parked, park, parked_goals, unpark
@@ -51,6 +54,7 @@ MODEL_DELAY: Final = 5.0
 CLAIM_DELAY: Final = 1.0
 PARKED_EVERY: Final = 1.0
 """Seconds between looks for goals that were approved, or have waited too long."""
+ANNOUNCE_EVERY: Final = 3.0
 CLAIM_RENEW: Final = 8.0
 """Seconds between renewals of a claim, which lasts 30 s."""
 _FOLLOWED: Final = 256
@@ -82,6 +86,8 @@ class Orchestrator:
     planning: PlanningLog
     ack_wait: float
     max_replays: int
+    cards: KeyValue
+    admission: Admission | None = None
     cancelled: Mapping[str, str] = field(default_factory=dict)
     clock: Callable[[], float] = time.time
     goals: Intake = field(init=False)
@@ -388,6 +394,17 @@ class Orchestrator:
             delivery.body, detail, source=delivery.origin, at=self.clock(), by=f"orchestrator/{self.replica}", rules=None, goal=True
         )
 
+    async def announce(self) -> None:
+        """Say that this replica is there, and how far its model is admitted."""
+        card = {
+            "replica": self.replica,
+            "model": self.planner.model.name if self.planner.model else None,
+            "admission": self.admission.told if self.admission else None,
+            "macros": sorted(self.planner.offers.macros),
+        }
+        with contextlib.suppress(nats.errors.Error, TimeoutError):
+            await self.cards.put(subjects.orchestrator_card(self.replica), json.dumps(card).encode())
+
     async def drain(self, grace: float) -> None:
         """Take nothing more; let goals in work finish for `grace` seconds, then hand them back."""
         await self.goals.stop()
@@ -397,6 +414,17 @@ class Orchestrator:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+@asynccontextmanager
+async def _beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Work that goes on beside the block, and is ended with it."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
 
 
 def _came(goal: Goal, delivery: Delivery) -> Came:
@@ -436,6 +464,10 @@ async def orchestrating(
     outbox = Outbox(client, observer)
     await outbox.start()
     js = client.jetstream()
+    admission = None
+    if planner.model is not None and planner.settings.planner.admission == "on":
+        admission = Admission(planner.model, planner.offers, planner.settings, await admissions(client), observer)
+        planner = replace(planner, admitted=admission.passed)
     orchestrator = Orchestrator(
         client,
         planner,
@@ -447,6 +479,8 @@ async def orchestrating(
         planning=PlanningLog(observer, telemetry.capture_argument_drift),
         ack_wait=settings.ack_wait,
         max_replays=settings.max_replays,
+        cards=await js.key_value(subjects.WORKERS),
+        admission=admission,
     )
     orchestrator.goals = Intake(client, settings.goals, orchestrator.on_goal, observer)
     orchestrator.outcomes = Intake(client, _FOLLOWED, orchestrator.on_outcome, observer)
@@ -479,6 +513,8 @@ async def orchestrating(
             looked_after(orchestrator.goals, orchestrator.outcomes, outbox),
             every(PARKED_EVERY, orchestrator.look_at_parked),
             every(telemetry.export_interval, orchestrator.planning.sum_up),
+            every(ANNOUNCE_EVERY, orchestrator.announce, at_once=True),
+            _beside(planner.warm()),
         ):
             orchestrator.cancelled = known.known
             await orchestrator.outcomes.add(following)

@@ -23,6 +23,7 @@ DEAD: Final = "HEDDLE_DEAD"
 AUDIT: Final = "HEDDLE_AUDIT"
 DECISIONS: Final = "HEDDLE_DECISIONS"
 LEASES: Final = "HEDDLE_LEASES"
+SESSIONS: Final = "HEDDLE_SESSIONS"
 
 CLAIMS: Final = "HEDDLE_CLAIMS"
 GOAL_RECORDS: Final = "HEDDLE_GOAL_RECORDS"
@@ -35,6 +36,8 @@ TIERS_KEY: Final = "tiers"
 """Where HEDDLE_META holds the names of the declared tiers, separated by blanks."""
 FALLBACK_KEY: Final = "fallback"
 """Where HEDDLE_META says whether the rules have a worker type that tasks can fall back on: its name, or nothing."""
+ADMISSIONS: Final = "admission"
+"""What a key of HEDDLE_META begins with where the result of a model's test is kept."""
 NOVEL: Final = "novel"
 """The worker type that tasks fall back on."""
 FRONTIER: Final = "frontier"
@@ -76,6 +79,16 @@ def due_of(place: str) -> str:
     return ".".join(["heddle", "due", *place.split(".")[2:4]])
 
 
+def admission(model: str, test: str) -> str:
+    """Where HEDDLE_META keeps the result of a model's test.
+
+    Args:
+        model: the model's digest; any text.
+        test: what the test depends on, as one word.
+    """
+    return f"{ADMISSIONS}.{hashlib.sha256(model.encode()).hexdigest()[:16]}.{test}"
+
+
 def lease(tier: str, rate: float, burst: int, window: int) -> str:
     """The counter of one window of a tier that replicas share; other numbers of the tier are other windows."""
     numbers = hashlib.sha256(f"{rate!r}/{burst}".encode()).hexdigest()[:8]
@@ -92,6 +105,11 @@ def decisions(replica: str) -> str:
     return f"heddle.decisions.{replica}"
 
 
+def session(name: str) -> str:
+    """Where the events of a session are kept."""
+    return f"heddle.sessions.{name}"
+
+
 def router_card(replica: str) -> str:
     """Where a router replica announces itself in HEDDLE_WORKERS, beside the workers."""
     return f"router.{replica}"
@@ -100,6 +118,16 @@ def router_card(replica: str) -> str:
 def is_router_card(key: str) -> bool:
     """Is this key of HEDDLE_WORKERS a router's?"""
     return key.startswith("router.")
+
+
+def orchestrator_card(replica: str) -> str:
+    """Where an orchestrator replica announces itself in HEDDLE_WORKERS, beside the workers."""
+    return f"orchestrator.{replica}"
+
+
+def is_worker_card(key: str) -> bool:
+    """Is this key of HEDDLE_WORKERS a worker's?"""
+    return not key.startswith(("router.", "orchestrator."))
 
 
 def worker_durable(worker_type: str, tier: str) -> str:

@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 import nats
 import nats.errors
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 
 from heddle import events
 from heddle.errors import BrokerError, NoServer, Refused
@@ -231,23 +232,40 @@ async def last_of_each(client: Client, stream: str, subject_filter: str) -> list
     return await _stored(client, stream, {"batch": 1024, "multi_last": [subject_filter]})
 
 
+_SILENCE: Final = 5.0
+"""Seconds without a further message until an answer is taken for lost."""
+
+
 async def _stored(client: Client, stream: str, request: dict[str, Any]) -> list[Stored]:
-    inbox = client.new_inbox()
-    subscription = await client.subscribe(inbox)
+    """What a batched direct get answers. A callback takes the messages: `next_msg` would make a Task and a timer for each."""
     found: list[Stored] = []
-    try:
-        await client.publish(f"$JS.API.DIRECT.GET.{stream}", json.dumps(request).encode(), reply=inbox)
-        while True:
-            message = await subscription.next_msg(timeout=5)
-            headers = message.headers or {}
-            if (status := headers.get("Status")) is not None:
-                if status in {"204", "404"}:
-                    return found
-                if status == "503":
-                    raise NoStream(f"there is no stream {stream} yet, or nobody leads it")
-                raise BrokerError(f"cannot read {stream}: {status} {headers.get('Description', '')}")
+    end: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
+
+    async def on_message(message: Msg) -> None:
+        headers = message.headers or {}
+        status = headers.get("Status")
+        if status is None:
             found.append(Stored(int(headers["Nats-Sequence"]), headers["Nats-Subject"], message.data, headers))
-    except (nats.errors.Error, TimeoutError) as error:
+        elif not end.done():
+            end.set_result(None if status in {"204", "404"} else f"{status} {headers.get('Description', '')}")
+
+    inbox = client.new_inbox()
+    try:
+        subscription = await client.subscribe(inbox, cb=on_message)
+        try:
+            await client.publish(f"$JS.API.DIRECT.GET.{stream}", json.dumps(request).encode(), reply=inbox)
+            seen = -1
+            while not end.done():
+                if seen == len(found):
+                    raise BrokerError(f"cannot read {stream}: no answer within {_SILENCE:g} s")
+                seen = len(found)
+                await asyncio.wait({end}, timeout=_SILENCE)
+        finally:
+            await subscription.unsubscribe()
+    except nats.errors.Error as error:
         raise BrokerError(f"cannot read {stream}: {type(error).__name__}") from None
-    finally:
-        await subscription.unsubscribe()
+    if (refused := end.result()) is not None:
+        if refused.startswith("503"):
+            raise NoStream(f"there is no stream {stream} yet, or nobody leads it")
+        raise BrokerError(f"cannot read {stream}: {refused}")
+    return found

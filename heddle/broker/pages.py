@@ -19,10 +19,10 @@ from heddle.errors import BrokerError, Refused
 
 ALL: Final = ">"
 """Matches every subject; the server counts these without looking at the subjects."""
-_SPARE: Final = 4
+_SPARE: Final = 2
 """How many times more messages than wanted are read, rather than another question asked."""
 _MOST_SUBJECTS: Final = 512
-_SELECTIVE: Final = 20
+_SELECTIVE: Final = 8
 """Of so many messages one must match for the server's own picking to be faster than reading them all."""
 
 
@@ -84,14 +84,14 @@ async def newest_before(client: Client, stream: str, subject_filter: str, count:
         every = [one for one in await last_of_each(client, stream, subject_filter) if first <= one.sequence < end]
         return every[: -wanted - 1 : -1]
     too_few, enough, found = end, first, total  # sequences: the wanted begin somewhere in between
-    width = (end - first) * wanted * 2 // total + 1
+    width = (end - first) * wanted * 3 // (2 * total) + 1
     while found > _SPARE * wanted and too_few - enough > 1:
         start = max(enough + 1, min(too_few - 1, end - width))
         seen = await count_from(client, stream, subject_filter, start) - later
         if seen < wanted:
-            too_few, width = start, width * 4
+            too_few, width = start, width * 2
         else:
-            enough, found, width = start, seen, max(1, (end - start) * wanted * 2 // seen)
+            enough, found, width = start, seen, max(1, (end - start) * wanted * 3 // (2 * seen))
     read = await all_between(client, stream, subject_filter, enough, end)
     return read[: -wanted - 1 : -1]
 

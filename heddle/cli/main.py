@@ -18,6 +18,7 @@ COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
         "up": "heddle.cli.up:up",
         "goal": "heddle.cli.goal:goal",
         "plan": "heddle.cli.plan:plan",
+        "eval": "heddle.cli.eval:evaluate",
         "task": "heddle.cli.task:task",
         "goals": "heddle.cli.goals:app",
         "tasks": "heddle.cli.tasks:app",

@@ -17,7 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from heddle.cli.options import ListFormat, OutputFormat
-from heddle.errors import DefinitionError, HeddleError, NoServer, RulesError, SettingsError
+from heddle.errors import DefinitionError, HeddleError, ModelUnavailable, NoServer, RulesError, SettingsError
 from heddle.units import parse_duration
 
 T = TypeVar("T")
@@ -115,7 +115,8 @@ def failed(error: HeddleError, output: OutputFormat = OutputFormat.TEXT) -> type
             code = Exit.USAGE
         case DefinitionError() | RulesError() | _:
             code = Exit.INCOMPLETE
-    return fail(str(error), code, output)
+    remedy = f"; to get the model: {error.remedy}" if isinstance(error, ModelUnavailable) else ""
+    return fail(f"{error}{remedy}", code, output)
 
 
 def progress_told(what: str) -> Callable[[int, int], None]:

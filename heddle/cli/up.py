@@ -17,6 +17,7 @@ from heddle import events
 from heddle.broker.connect import connected
 from heddle.cli.options import Level, LogLevel, Macros, RulesFile, macro_sources, operator, rules_path
 from heddle.cli.output import Exit, aside, console, fail, run, until_stopped
+from heddle.cli.pulling import Pull, ensure_model
 from heddle.cli.roles import missing_rules
 from heddle.cli.system import System, already_up, system, write_server_file
 from heddle.errors import HeddleError, ServerError
@@ -35,6 +36,7 @@ def up(
     port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Where the embedded server listens, on 127.0.0.1.")] = 4222,
     rules: RulesFile = None,
     macros: Macros = None,
+    pull: Pull = False,
     log_level: LogLevel = Level.INFO,
 ) -> None:
     """Run everything here: server, router, orchestrator, worker, dashboard. Rules and macros are read again on save."""
@@ -50,6 +52,7 @@ def up(
         from heddle.web import serve  # noqa: PLC0415  # `heddle --help` need not wait for a web server
 
         settings = load_settings()
+        await ensure_model(settings, pull=pull)
         serve.check(settings.dashboard)
         async with (
             system(settings, rules=path, macros=sources, store=STORE, port=port, log_level=log_level) as running,
@@ -134,7 +137,7 @@ async def _reload_macros(running: System, macros: list[str], rules: Path) -> Non
     old = running.orchestrator.planner
     try:
         registry = load(macros)
-        running.orchestrator.planner = make_planner(registry, old.model, old.settings, second=old.second, warnings=old.warnings)
+        running.orchestrator.planner = make_planner(registry, old.model, old.settings, second=old.second, admitted=old.admitted)
     except HeddleError as error:
         running.ground.observer.see(events.MACROS_REFUSED, "the macros were refused; the good ones stay in use", problem=str(error))
         return

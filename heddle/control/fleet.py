@@ -67,7 +67,7 @@ async def cards(client: Client) -> tuple[tuple[RouterCard, ...], tuple[WorkerCar
     workers = [
         WorkerCard(card["replica"], card["types"], card["tiers"], card.get("digests", {}), card.get("unwell", {}))
         for key, card in found
-        if not subjects.is_router_card(key)
+        if subjects.is_worker_card(key)
     ]
     return tuple(routers), tuple(workers)
 
