@@ -249,6 +249,7 @@ async def test_replicas_on_other_rules_are_told_to_disagree(ground: Ground) -> N
 
 async def test_workers_are_shown_with_what_they_promise_and_macros_with_who_serves_them(served: Board) -> None:
     page = await read(served, "/workers", "w1")
+    assert "o1 phrases only" in await read(served, "/workers", "o1")
     digest = words(await served.page("/macros/echo")).partition("contract ")[2].split()[0]
     assert f"echo v1 {digest}" in page
     macros = words(await served.page("/macros"))
