@@ -50,7 +50,8 @@ class Moment:
     Attributes:
         number: counts the readings; the same number is the same moment.
         values: of topics, by their keys; the last that could be read.
-        problem: why something could not be read just now.
+        problem: why the server could not be asked just now.
+        problems: of topics that could not be read, by their keys.
         flow: the streams and queues.
         history: the rates of the last readings, the newest last; empty until there are two.
     """
@@ -58,12 +59,18 @@ class Moment:
     number: int
     values: Mapping[Hashable, Any]
     problem: str | None
+    problems: Mapping[Hashable, str]
     flow: Flow
     history: tuple[Rates, ...]
 
     def of(self, topic: Topic[T]) -> T | None:
         """A topic's value; None if it could not be read yet."""
         return cast("T | None", self.values.get(topic.key))
+
+    @property
+    def trouble(self) -> str | None:
+        """Why something could not be read."""
+        return self.problem or next(iter(self.problems.values()), None)
 
     @property
     def rates(self) -> Rates | None:
@@ -205,11 +212,11 @@ class Poller:
 
     def _moment(self, topics: tuple[Topic[Any], ...]) -> Moment:
         known = {topic.key: self._known.get(topic.key) or _Known() for topic in topics}
-        problems = [self._problem, *(one.problem for one in known.values())]
         return Moment(
             self._number,
             {key: one.value for key, one in known.items()},
-            next((problem for problem in problems if problem), None),
+            self._problem,
+            {key: one.problem for key, one in known.items() if one.problem is not None},
             self._flows[-1] if self._flows else Flow(self.clock()),
             tuple(self._history),
         )

@@ -119,10 +119,10 @@ async def test_a_topic_that_cannot_be_read_keeps_its_value_and_says_why_until_it
     assert (await poller.look(counted.topic)).of(counted.topic) == 1
     counted.failing, clock.now = True, clock.now + 1.0
     moment = await poller.look(counted.topic)
-    assert (moment.of(counted.topic), moment.problem) == (1, "not today")
+    assert (moment.of(counted.topic), moment.problem, moment.trouble) == (1, None, "not today")
     counted.failing, clock.now = False, clock.now + 1.0
     moment = await poller.look(counted.topic)
-    assert (moment.of(counted.topic), moment.problem) == (2, None)
+    assert (moment.of(counted.topic), moment.trouble) == (2, None)
 
 
 async def test_a_look_within_the_same_second_reads_nothing(poller: Poller) -> None:
