@@ -10,7 +10,7 @@ from rich.markup import escape
 from heddle.broker.connect import connected
 from heddle.cli.options import Output, OutputFormat, Server, server_url
 from heddle.cli.output import console, print_json, print_table, run
-from heddle.control.fleet import Status, TierCard, tiers
+from heddle.control.fleet import Status, TierCard, tiers, without_worker
 from heddle.control.fleet import status as read_status
 from heddle.telemetry.observer import Observer
 
@@ -18,17 +18,19 @@ from heddle.telemetry.observer import Observer
 def status(server: Server = None, output: Output = OutputFormat.TEXT) -> None:
     """Show who is there, what waits, and what died."""
 
-    async def work() -> tuple[Status, tuple[TierCard, ...]]:
+    async def work() -> tuple[Status, tuple[TierCard, ...], tuple[str, ...]]:
         async with connected(server_url(server), "cli", Observer()) as client:
-            return await read_status(client, time.time()), await tiers(client)
+            return await read_status(client, time.time()), await tiers(client), await without_worker(client)
 
-    now, found = run(work(), output)
+    now, found, lacking = run(work(), output)
     if output is OutputFormat.JSON:
-        print_json(now.as_json() | {"tiers": [_as_json(tier) for tier in found]})
+        print_json(now.as_json() | {"tiers": [_as_json(tier) for tier in found], "without_worker": list(lacking)})
         return
     out = console()
     out.print(f"server {now.server}: {now.goals_waiting} goals and {now.tasks_waiting} tasks incoming, {now.outcomes} outcomes kept")
     _print_roles(now)
+    if lacking and now.workers:
+        out.print(f"[dim]no worker serves {', '.join(lacking)}[/]")
     if found:
         print_table(("tier", "rate", "tokens left", "waiting"), [_tier_row(tier) for tier in found], title="\nTiers")
     if now.backlog:

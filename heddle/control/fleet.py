@@ -296,6 +296,17 @@ async def tiers(client: Client) -> tuple[TierCard, ...]:
     )
 
 
+async def without_worker(client: Client) -> tuple[str, ...]:
+    """The worker types of the rules in force that no announced worker serves on any tier.
+
+    Raises:
+        BrokerError: JetStream does not answer.
+    """
+    serving = await workers(client)
+    types = {name for rules in await rules_in_force(client) for name in rules.worker_types}
+    return tuple(sorted(name for name in types if not any(card.serves(name, None) for card in serving)))
+
+
 # --- the whole fleet
 
 

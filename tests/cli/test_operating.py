@@ -223,4 +223,5 @@ async def test_status_tells_of_routers_workers_tiers_backlog_and_letters(ground:
     assert [(one["name"], one["levels"]) for one in status["tiers"]] == [("local", {}), ("standard", {}), ("slow", {"r1": 1.0})]
     assert status["backlog"] == [{"worker_type": "limited", "tier": "slow", "tasks": 1}]
     assert (status["unserved"], status["dead"]) == ([{"worker_type": "limited", "tier": "slow"}], {"unknown_tier": 1})
+    assert status["without_worker"] == ["limited"]
     assert "(no worker!)" in text
