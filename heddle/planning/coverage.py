@@ -128,7 +128,7 @@ def uncovered(text: str, used: Sequence[Any], words: Sequence[str], macros: Sequ
         calls: how many calls there are: "the two repositories" states no more than that.
     """
     plan = _Plan(used, words, macros, calls)
-    return tuple(dict.fromkeys(literal.shown for literal in literals(text) if not plan.covers(literal)))
+    return tuple(dict.fromkeys(literal.shown for literal in dict.fromkeys(literals(text)) if not plan.covers(literal)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +194,7 @@ class _Plan:
             return True
         if literal.quoted or whole[:1] in {"/", "~"} or "\\" in whole or _CLIMBS.search(whole):
             return False
-        parts = [part for part in self._parts(literal) if any(map(str.isalnum, part))]
+        parts = {part for part in self._parts(literal) if any(map(str.isalnum, part))}
         return all(self._has(part) or self._has(part.removesuffix(".git")) or self._is_own(part) for part in parts)
 
     @staticmethod
