@@ -22,6 +22,10 @@ MOST_BETWEEN: Final = 2
 """Other calls, or whole sequences, that may stand between two calls of a sequence."""
 LINK: Final = 4.0
 """Bits that it is worth if two parts hold the same telling value; of pairs of which only half do, nothing."""
+BESIDE: Final = 0.5
+"""A sequence is joined to something with which it shares no telling value only if that is beside it this often."""
+DOUBT: Final = 4.0
+"""Bits that a new kind must save beyond what it costs: among many pairs some come up together often by chance."""
 ALONE: Final = 0.25
 """Part of a longer sequence is a sequence of its own if it comes up alone this often, against one for the longer."""
 LONGEST: Final = 16
@@ -74,15 +78,12 @@ class _Kinds:
 
     methods: list[tuple[str, ...]] = field(default_factory=list)
     known: dict[tuple[str, ...], int] = field(default_factory=dict)
-    spelling: list[float] = field(default_factory=list)
-    """The bits that it takes to spell out what a kind calls."""
 
-    def of(self, methods: tuple[str, ...], spelling: float = 0.0) -> int:
+    def of(self, methods: tuple[str, ...]) -> int:
         """The number of the kind that calls these methods; a new one if there is none."""
         if methods not in self.known:
             self.known[methods] = len(self.methods)
             self.methods.append(methods)
-            self.spelling.append(spelling)
         return self.known[methods]
 
     def joined(self, pair: _Pair) -> tuple[str, ...]:
@@ -120,13 +121,10 @@ def mine(sessions: Sequence[Session], min_support: int, min_length: int = 2) -> 
 
 def _singles(sessions: Sequence[Session], kinds: _Kinds) -> list[_Row]:
     """Every session as a row of single calls."""
-    rows = [
+    return [
         [_Part(kinds.of((call.name,)), (at,), values[at]) for at, call in enumerate(session.calls) if call.error is None]
         for session, values in zip(sessions, links(sessions), strict=True)
     ]
-    counts = Counter(part.kind for row in rows for part in row)
-    kinds.spelling = [log2(counts.total() / counts[kind]) + 1 for kind in range(len(kinds.methods))]
-    return rows
 
 
 def _levels(sessions: int, min_support: int) -> list[int]:
@@ -163,14 +161,14 @@ def _joins(rows: list[_Row], kinds: _Kinds, min_support: int) -> dict[_Pair, int
     gains = {
         pair: gain
         for pair, seen in _pairs(rows).items()
-        if seen.sessions >= min_support and _may_join(pair, kinds) and (gain := _gain(pair, seen, counts, kinds)) > 0
+        if seen.sessions >= min_support and _may_join(pair, seen, counts, kinds) and (gain := _gain(pair, seen, counts, kinds)) > 0
     }
     joins: dict[_Pair, int] = {}
     taken: set[int] = set()
     for pair in sorted(gains, key=lambda pair: (-gains[pair], pair)):
         if taken.isdisjoint(pair):
             taken.update(pair)
-            joins[pair] = kinds.of(kinds.joined(pair), kinds.spelling[pair[0]] + kinds.spelling[pair[1]])
+            joins[pair] = kinds.of(kinds.joined(pair))
     return joins
 
 
@@ -193,14 +191,17 @@ def _pairs(rows: list[_Row]) -> dict[_Pair, _Seen]:
     return pairs
 
 
-def _may_join(pair: _Pair, kinds: _Kinds) -> bool:
-    """Not what would be too long, and not a sequence with itself: that is one run twice."""
+def _may_join(pair: _Pair, seen: _Seen, counts: Counter[int], kinds: _Kinds) -> bool:
+    """Not what would be too long, not a sequence with itself, which is one run twice, and not with something that is seldom beside it."""
     lengths = [len(kinds.methods[kind]) for kind in pair]
-    return sum(lengths) <= LONGEST and (pair[0] != pair[1] or lengths[0] == 1)
+    if sum(lengths) > LONGEST or (pair[0] == pair[1] and lengths[0] > 1):
+        return False
+    often = max((counts[kind] for kind, length in zip(pair, lengths, strict=True) if length > 1), default=0)
+    return 2 * seen.linked > seen.times or seen.times >= BESIDE * often
 
 
 def _gain(pair: _Pair, seen: _Seen, counts: Counter[int], kinds: _Kinds) -> float:
-    """The bits that joining a pair saves: a part costs as many as its kind is rare, and a new kind must be spelled out once."""
+    """The bits that joining a pair saves: a part costs as many as its kind is rare, and a new kind must be told once."""
     became = kinds.known.get(kinds.joined(pair), -1)
     after = Counter({became: seen.times})
     for kind in pair:
@@ -209,7 +210,7 @@ def _gain(pair: _Pair, seen: _Seen, counts: Counter[int], kinds: _Kinds) -> floa
     saved = _bits(total) - _bits(total - seen.times)
     saved += sum(_bits(counts[kind] + change) - _bits(counts[kind]) for kind, change in after.items())
     saved += LINK * max(0, 2 * seen.linked - seen.times)
-    return saved if counts[became] else saved - kinds.spelling[pair[0]] - kinds.spelling[pair[1]]
+    return saved if counts[became] else saved - 2 * log2(len(counts)) - DOUBT
 
 
 def _bits(count: int) -> float:
