@@ -22,7 +22,7 @@ MOST_BETWEEN: Final = 2
 """Other calls, or whole sequences, that may stand between two calls of a sequence."""
 LINK: Final = 4.0
 """Bits that it is worth if two parts hold the same telling value; of pairs of which only half do, nothing."""
-BESIDE: Final = 0.5
+BESIDE: Final = 0.33
 """A sequence is joined to something with which it shares no telling value only if that is beside it this often."""
 DOUBT: Final = 4.0
 """Bits that a new kind must save beyond what it costs: among many pairs some come up together often by chance."""
