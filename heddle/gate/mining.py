@@ -10,7 +10,7 @@ for what is rarer.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import log2
 from typing import Final, NamedTuple
@@ -91,16 +91,6 @@ class _Kinds:
         return tuple(sorted(self.methods[pair[0]] + self.methods[pair[1]]))
 
 
-@dataclass(slots=True)
-class _Seen:
-    """How often two kinds are neighbours, in how many sessions, and how often they hold the same telling value."""
-
-    times: int = 0
-    sessions: int = 0
-    linked: int = 0
-    last: tuple[int, int] = (-1, -1)
-
-
 def mine(sessions: Sequence[Session], min_support: int, min_length: int = 2) -> list[Mined]:
     """The sequences that so many sessions run, those with the most sessions first.
 
@@ -113,8 +103,7 @@ def mine(sessions: Sequence[Session], min_support: int, min_length: int = 2) -> 
     singles = _singles(sessions, kinds)
     rows = singles
     for support in _levels(len(singles), min_support):
-        while joins := _joins(rows, kinds, support):
-            rows = [_joined(row, joins) for row in rows]
+        rows = _join_all(rows, kinds, support)
         rows = _covered(singles, _found(rows, kinds, support), kinds)
     return [one for one in _found(rows, kinds, min_support) if len(one.methods) >= min_length]
 
@@ -138,30 +127,92 @@ def _levels(sessions: int, min_support: int) -> list[int]:
 # --- joining neighbours
 
 
-def _neighbours(row: _Row) -> Iterator[tuple[int, int, bool]]:
+@dataclass(slots=True)
+class _Seen:
+    """How often two kinds are neighbours, how often they hold the same telling value then, and in which rows."""
+
+    times: int = 0
+    linked: int = 0
+    rows: set[int] = field(default_factory=set)
+
+
+def _join_all(rows: list[_Row], kinds: _Kinds, min_support: int) -> list[_Row]:
+    """The rows with neighbours joined as long as that saves anything."""
+    rows = list(rows)
+    counts = Counter(part.kind for row in rows for part in row)
+    near = [_neighbours(row) for row in rows]
+    pairs: dict[_Pair, _Seen] = {}
+    for number, row in enumerate(rows):
+        _count(pairs, number, _pairs(row, near[number]), 1)
+    while joins := _joins(pairs, counts, kinds, min_support):
+        for number in sorted(set().union(*(pairs[pair].rows for pair in joins))):
+            before, after = rows[number], _joined(rows[number], near[number], joins)
+            counts.subtract(part.kind for part in before)
+            counts.update(part.kind for part in after)
+            _count(pairs, number, _pairs(before, near[number]), -1)
+            rows[number], near[number] = after, _neighbours(after)
+            _count(pairs, number, _pairs(after, near[number]), 1)
+    return rows
+
+
+_Near = list[tuple[int, int, bool]]
+
+
+def _neighbours(row: _Row) -> _Near:
     """Pairs of places in a row that may be joined, and whether they hold the same telling value."""
+    found = []
     for left in range(len(row) - 1):
         values = row[left].values
-        if not values:
-            yield left, left + 1, False
-            continue
-        linked = not values.isdisjoint(row[left + 1].values)
-        yield left, left + 1, linked
+        linked = bool(values) and not values.isdisjoint(row[left + 1].values)
+        found.append((left, left + 1, linked))
         right = left + 2
-        while not linked and right < len(row) and right - left <= MOST_BETWEEN + 1 and len(row[right - 1].calls) == 1:
+        while values and not linked and right < len(row) and right - left <= MOST_BETWEEN + 1 and len(row[right - 1].calls) == 1:
             linked = not values.isdisjoint(row[right].values)
             if linked and all(between.values.isdisjoint(row[right].values) for between in row[left + 1 : right]):
-                yield left, right, True
+                found.append((left, right, True))
             right += 1
+    return found
 
 
-def _joins(rows: list[_Row], kinds: _Kinds, min_support: int) -> dict[_Pair, int]:
+def _pairs(row: _Row, near: _Near) -> dict[_Pair, tuple[int, int]]:
+    """How often two kinds are neighbours in a row, and how often they hold the same telling value then."""
+    pairs: dict[_Pair, tuple[int, int]] = {}
+    ends: dict[int, int] = {}
+    for left, right, linked in near:
+        one, other = row[left].kind, row[right].kind
+        if one == other:
+            if ends.get(one, -1) >= left:
+                continue  # of a run of one kind each is in one pair only
+            ends[one] = right
+        pair = (one, other) if one <= other else (other, one)
+        times, links_of = pairs.get(pair, (0, 0))
+        pairs[pair] = (times + 1, links_of + linked)
+    return pairs
+
+
+def _count(pairs: dict[_Pair, _Seen], number: int, of_row: Mapping[_Pair, tuple[int, int]], sign: int) -> None:
+    """Add a row's pairs to those of all, or take them away."""
+    for pair, (times, linked) in of_row.items():
+        seen = pairs.get(pair)
+        if seen is None:
+            seen = pairs[pair] = _Seen()
+        seen.times += sign * times
+        seen.linked += sign * linked
+        if sign > 0:
+            seen.rows.add(number)
+        else:
+            seen.rows.discard(number)
+
+
+def _joins(pairs: Mapping[_Pair, _Seen], counts: Counter[int], kinds: _Kinds, min_support: int) -> dict[_Pair, int]:
     """The pairs to join now, and the kinds that they become; no kind is in two of the pairs."""
-    counts = Counter(part.kind for row in rows for part in row)
+    total, different = counts.total(), sum(count > 0 for count in counts.values())
     gains = {
         pair: gain
-        for pair, seen in _pairs(rows).items()
-        if seen.sessions >= min_support and _may_join(pair, seen, counts, kinds) and (gain := _gain(pair, seen, counts, kinds)) > 0
+        for pair, seen in pairs.items()
+        if len(seen.rows) >= min_support
+        and _may_join(pair, seen, counts, kinds)
+        and (gain := _gain(pair, seen, counts, kinds, total, different)) > 0
     }
     joins: dict[_Pair, int] = {}
     taken: set[int] = set()
@@ -170,25 +221,6 @@ def _joins(rows: list[_Row], kinds: _Kinds, min_support: int) -> dict[_Pair, int
             taken.update(pair)
             joins[pair] = kinds.of(kinds.joined(pair))
     return joins
-
-
-def _pairs(rows: list[_Row]) -> dict[_Pair, _Seen]:
-    pairs: dict[_Pair, _Seen] = {}
-    for number, row in enumerate(rows):
-        for left, right, linked in _neighbours(row):
-            one, other = row[left].kind, row[right].kind
-            pair = (one, other) if one <= other else (other, one)
-            seen = pairs.get(pair)
-            if seen is None:
-                seen = pairs[pair] = _Seen()
-            if seen.last[0] != number:
-                seen.sessions += 1
-            elif one == other and seen.last[1] >= left:
-                continue  # of a run of one kind each is in one pair only
-            seen.times += 1
-            seen.linked += linked
-            seen.last = (number, right)
-    return pairs
 
 
 def _may_join(pair: _Pair, seen: _Seen, counts: Counter[int], kinds: _Kinds) -> bool:
@@ -200,28 +232,27 @@ def _may_join(pair: _Pair, seen: _Seen, counts: Counter[int], kinds: _Kinds) -> 
     return 2 * seen.linked > seen.times or seen.times >= BESIDE * often
 
 
-def _gain(pair: _Pair, seen: _Seen, counts: Counter[int], kinds: _Kinds) -> float:
+def _gain(pair: _Pair, seen: _Seen, counts: Counter[int], kinds: _Kinds, total: int, different: int) -> float:
     """The bits that joining a pair saves: a part costs as many as its kind is rare, and a new kind must be told once."""
     became = kinds.known.get(kinds.joined(pair), -1)
-    after = Counter({became: seen.times})
+    after = {became: seen.times}
     for kind in pair:
-        after[kind] -= seen.times
-    total = counts.total()
+        after[kind] = after.get(kind, 0) - seen.times
     saved = _bits(total) - _bits(total - seen.times)
     saved += sum(_bits(counts[kind] + change) - _bits(counts[kind]) for kind, change in after.items())
     saved += LINK * max(0, 2 * seen.linked - seen.times)
-    return saved if counts[became] else saved - 2 * log2(len(counts)) - DOUBT
+    return saved if counts[became] else saved - 2 * log2(different) - DOUBT
 
 
 def _bits(count: int) -> float:
     return count * log2(count) if count > 0 else 0.0
 
 
-def _joined(row: _Row, joins: Mapping[_Pair, int]) -> _Row:
+def _joined(row: _Row, near: _Near, joins: Mapping[_Pair, int]) -> _Row:
     """A row with its neighbours joined; what stood between two of them comes after."""
     gone: set[int] = set()
     became: dict[int, _Part] = {}
-    for left, right, _ in _neighbours(row):
+    for left, right, _ in near:
         one, other = row[left], row[right]
         kind = joins.get((one.kind, other.kind) if one.kind <= other.kind else (other.kind, one.kind))
         if kind is not None and gone.isdisjoint((left, right)) and left not in became and right not in became:
@@ -258,8 +289,8 @@ def _is_fragment(one: Mined, found: list[Mined], ending: int) -> bool:
 
 def _covered(singles: list[_Row], known: list[Mined], kinds: _Kinds) -> list[_Row]:
     """Rows of single calls in which nothing but the known sequences is put together."""
-    wanted = [(kinds.known[one.methods], Counter(kinds.known[method,] for method in one.methods)) for one in _by_weight(known)]
-    return [_cover(row, wanted) for row in singles]
+    wanted = [(kinds.known[one.methods], dict(Counter(kinds.known[method,] for method in one.methods))) for one in _by_weight(known)]
+    return [_cover(row, wanted, kinds) for row in singles]
 
 
 def _by_weight(known: list[Mined]) -> list[Mined]:
@@ -272,38 +303,41 @@ def _by_weight(known: list[Mined]) -> list[Mined]:
     return sorted(known, key=lambda one: (-weight(one), -len(one.methods)))
 
 
-def _cover(row: _Row, wanted: list[tuple[int, Counter[int]]]) -> _Row:
+def _cover(row: _Row, wanted: list[tuple[int, dict[int, int]]], kinds: _Kinds) -> _Row:
     """A row with every sequence put together of which all calls stand near each other."""
+    kind_at = [part.kind for part in row]
     places: dict[int, list[int]] = {}
-    for at, part in enumerate(row):
-        places.setdefault(part.kind, []).append(at)
+    for at, kind in enumerate(kind_at):
+        places.setdefault(kind, []).append(at)
     owner = [-1] * len(row)
     heads: dict[int, _Part] = {}
     for kind, methods in wanted:
-        if any(len(places.get(method, ())) < count for method, count in methods.items()):
+        if any(method not in places for method in methods):
             continue
         free = sorted(at for method in methods for at in places[method] if owner[at] < 0)
-        for start in free:
-            if owner[start] < 0 and (run := _run(row, free, start, methods, owner)):
+        length = len(kinds.methods[kind])
+        for first in range(len(free) - length + 1):
+            start = free[first]
+            if owner[start] < 0 and (run := _run(kind_at, free, first, dict(methods), length, owner)):
                 for at in run:
                     owner[at] = start
                 calls = tuple(call for at in run for call in row[at].calls)
                 heads[start] = _Part(kind, calls, frozenset().union(*(row[at].values for at in run)))
-    return [heads.get(at, part) for at, part in enumerate(row) if owner[at] in {-1, at}]
+    return [heads.get(at, part) for at, part in enumerate(row) if owner[at] in {-1, at}] if heads else row
 
 
-def _run(row: _Row, free: list[int], start: int, methods: Counter[int], owner: list[int]) -> list[int]:
+def _run(kind_at: list[int], free: list[int], first: int, left: dict[int, int], length: int, owner: list[int]) -> list[int]:
     """The places of a sequence's calls from a place on; nothing if they are not all there, near each other."""
-    left = methods.copy()
     run: list[int] = []
-    for at in free[free.index(start) :]:
-        if owner[at] >= 0 or not left[row[at].kind]:
+    for number in range(first, len(free)):
+        at = free[number]
+        if owner[at] >= 0 or not left[kind_at[at]]:
             continue
-        if run and not _near(run[-1], at, owner):
+        if run and at - run[-1] > 1 and not _near(run[-1], at, owner):
             break
-        left[row[at].kind] -= 1
+        left[kind_at[at]] -= 1
         run.append(at)
-        if len(run) == methods.total():
+        if len(run) == length:
             return run
     return []
 
