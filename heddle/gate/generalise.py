@@ -38,7 +38,7 @@ FITS: Final = 0.8
 CONSTANT: Final = 0.9
 """A value is a constant if so many runs have it, of `ENOUGH` or more; the others are taken for something else too."""
 ENOUGH: Final = 10
-MOST_RUNS: Final = 120
+MOST_RUNS: Final = 80
 """Runs that are looked at, spread over all."""
 MOST_VALUES: Final = 400
 """Values of one result that are looked at."""
@@ -334,21 +334,21 @@ def _quotable(texts: list[tuple[int, str]], learnt: _Learnt, slot: int, need: fl
     counts: Counter[Given | Result] = Counter()
     letters: Counter[Given | Result] = Counter()
     for number, text in texts:
-        known = [(Given(name), seen[number]) for name, seen in learnt.parameters.items()]
-        results = [
+        known: list[tuple[Given | Result, Any]] = [(Given(name), seen[number]) for name, seen in learnt.parameters.items()]
+        known += [
             (Result(call, way), at_way(learnt.calls[number][call].result, way))
             for call in range(slot)
             for ways in learnt.sources[number][call].values()
             for way in ways
             if EACH not in way
         ]
-        booleans = [
+        known += [
             (Result(call, way), value)
             for call in range(slot)
             for way, value in _parts(learnt.calls[number][call].result, ())
             if isinstance(value, bool)
         ]
-        for reference, value in (*known, *results, *booleans):
+        for reference, value in known:
             if isinstance(value, str | int | float) and (told := str(value)) and told in text:
                 counts[reference] += 1
                 letters[reference] += len(told)

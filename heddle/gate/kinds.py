@@ -59,8 +59,8 @@ def _text_kind(values: Sequence[str]) -> Kind:
             return Kind("id", pattern=f"^{pattern}$")
     if all(_PATH.fullmatch(value) for value in distinct) and all(_DOTTED.fullmatch(value) for value in distinct):
         return Kind("path")
-    pattern = _common_pattern(distinct)
-    return Kind("pattern", pattern=pattern) if pattern else Kind("text")
+    common = _common_pattern(distinct)
+    return Kind("pattern", pattern=common) if common else Kind("text")
 
 
 def _common_pattern(values: Sequence[str]) -> str | None:

@@ -30,7 +30,7 @@ ALONE: Final = 0.25
 """Part of a longer sequence is a sequence of its own if it comes up alone this often, against one for the longer."""
 LONGEST: Final = 16
 """Calls that a sequence has at most."""
-_STEP: Final = 3
+_STEP: Final = 6
 """By how much each look is at rarer sequences than the one before."""
 
 
