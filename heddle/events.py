@@ -37,6 +37,7 @@ OUTCOMES_ALREADY_STORED = Event("heddle_outcomes_already_stored", "Outcomes that
 DEAD_LETTERS = Event("heddle_dead_letters", "Dead letters written.", ("code",))
 GOALS_PLANNED = Event("heddle_goals_planned", "Goals that became a plan.", ("planned_by",), "info")
 GOALS_ENDED = Event("heddle_goals_ended", "Goals that ended, by their record's status.", ("status",), "info")
+GOALS_AMENDED = Event("heddle_goals_amended", "Records of ended goals that a replayed task's outcome changed.", ("status",), "info")
 GOALS_APPROVED = Event("heddle_goals_approved", "Goals with irreversible macros that a person approved.", (), "info")
 MODEL_CALLS = Event("heddle_model_calls", "Calls of a model that gave an answer.", ("model",))
 MODEL_TESTED = Event("heddle_model_tests", "Lines of progress while the planner's model was tested.", (), "info")

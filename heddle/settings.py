@@ -115,6 +115,7 @@ class OrchestratorSettings(Section):
 
     ack_wait: Seconds = Field(10.0, gt=0.2, description="Seconds until an unacknowledged goal goes to another replica.")
     goals: int = Field(4, ge=1, description="Goals planned at the same time.")
+    max_replays: int = Field(8, ge=0, description="Times that a goal may be replayed; once more, and it ends as `loop`.")
 
 
 class WorkerSettings(Section):
@@ -137,6 +138,11 @@ class StreamSettings(Section):
     outcomes_max_age: Seconds = Field(86_400.0, gt=0, description="Seconds that outcomes are kept.")
     dead_max_msgs: int = Field(1_000_000, ge=1, description="Dead letters kept; the oldest go first.")
     dead_max_age: Seconds = Field(30 * 86_400.0, gt=0, description="Seconds that dead letters and cut originals are kept.")
+    dead_max_bytes: int = Field(
+        2 << 30, ge=1 << 20, description="Bytes of dead letters kept, and as many of cut originals; the oldest go first."
+    )
+    audit_max_age: Seconds = Field(365 * 86_400.0, gt=0, description="Seconds that it is kept who replayed or dropped a dead letter.")
+    audit_max_bytes: int = Field(256 << 20, ge=1 << 20, description="Bytes of that; the oldest go first.")
     backlog_per_subject: int = Field(100_000, ge=1, description="Routed tasks that may wait per worker type and tier.")
     decisions_max_bytes: int = Field(256 << 20, ge=1 << 20, description="Bytes of recorded routing decisions kept; the oldest go first.")
     decisions_max_age: Seconds = Field(7 * 86_400.0, gt=0, description="Seconds that recorded routing decisions are kept.")
@@ -153,6 +159,15 @@ class TelemetrySettings(Section):
         True, description="Count, per macro and field, values that were converted, defaulted or ungrounded."
     )
     export_interval: Seconds = Field(300.0, gt=0, description="Seconds between two log lines that sum up the drift.")
+
+
+class DashboardSettings(Section):
+    """The web page of `heddle dashboard` and `heddle up`."""
+
+    host: str = Field("127.0.0.1", description="Where it listens; beyond loopback it needs a token.")
+    port: int = Field(4280, ge=0, le=65535, description="Its port; 0 is any free one.")
+    token: SecretStr | None = Field(None, min_length=16, description="What one has to know to get in; 16 characters or more.")
+    names: tuple[str, ...] = Field((), description="Names by which browsers reach it, besides this machine's own and its addresses.")
 
 
 class ForgeSettings(Section):
@@ -184,6 +199,7 @@ class Settings(BaseSettings):
     streams: StreamSettings = StreamSettings()
     frontier: FrontierSettings = FrontierSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
+    dashboard: DashboardSettings = DashboardSettings()
     forge: ForgeSettings = ForgeSettings()
 
     @classmethod

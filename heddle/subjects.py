@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import Final, NamedTuple
 
 from heddle.messages import task_hash
@@ -19,6 +20,7 @@ TASKS: Final = "HEDDLE_TASKS"
 OUTCOMES: Final = "HEDDLE_OUTCOMES"
 ORIGINALS: Final = "HEDDLE_ORIGINALS"
 DEAD: Final = "HEDDLE_DEAD"
+AUDIT: Final = "HEDDLE_AUDIT"
 DECISIONS: Final = "HEDDLE_DECISIONS"
 LEASES: Final = "HEDDLE_LEASES"
 SESSIONS: Final = "HEDDLE_SESSIONS"
@@ -123,9 +125,14 @@ def orchestrator_card(replica: str) -> str:
     return f"orchestrator.{replica}"
 
 
+def is_orchestrator_card(key: str) -> bool:
+    """Is this key of HEDDLE_WORKERS an orchestrator's?"""
+    return key.startswith("orchestrator.")
+
+
 def is_worker_card(key: str) -> bool:
     """Is this key of HEDDLE_WORKERS a worker's?"""
-    return not key.startswith(("router.", "orchestrator."))
+    return not is_router_card(key) and not is_orchestrator_card(key)
 
 
 def worker_durable(worker_type: str, tier: str) -> str:
@@ -203,6 +210,19 @@ def parse_task_outcome(subject: str) -> TaskOutcomeParts:
 def dead(code: str, worker_type: str | None, tier: str | None, letter_id: str) -> str:
     """Where a dead letter is kept."""
     return f"heddle.dead.{code}.{worker_type or NO_TOKEN}.{tier or NO_TOKEN}.{letter_id}"
+
+
+def audit(letter_id: str) -> str:
+    """The one place where it is written down who replayed or dropped a letter."""
+    return f"heddle.audit.{letter_id}"
+
+
+_LETTER_ID: Final = re.compile(r"[A-Za-z0-9_=-]{1,200}")
+
+
+def is_letter_id(text: str) -> bool:
+    """Can this be a letter's id, as a part of a subject?"""
+    return _LETTER_ID.fullmatch(text) is not None
 
 
 def original(letter_id: str) -> str:

@@ -48,12 +48,7 @@ class ProfileRequest(BaseModel, frozen=True, extra="forbid"):
     path: str = Field(min_length=1, description="The CSV file's path as the goal names it.")
     delimiter: Annotated[
         Literal["auto", "comma", "semicolon", "tab", "pipe"],
-        words(
-            comma=["commas", "comma-separated"],
-            semicolon=["semicolons", "semicolon-separated"],
-            tab=["tabs", "tab-separated"],
-            pipe=["pipes", "pipe-separated"],
-        ),
+        words(comma=["commas"], semicolon=["semicolons"], tab=["tabs"], pipe=["pipes"]),
         Field(description="What separates the columns; auto finds out."),
     ] = "auto"
     max_missing: Percent | None = Field(

@@ -21,10 +21,6 @@ STRATEGIES: Final[Mapping[LabelStrategy, Callable[[Change], Verdict]]] = Mapping
     {"semantic": labels.semantic, "conventional": labels.conventional, "manual": labels.manual}
 )
 
-_BY_MEANING: Final = ("by meaning", "by content", "by contents", "by what the diff contains", "by what their diffs contain")
-_BY_PREFIX: Final = ("conventional commits", "conventional commit prefixes", "by prefix", "by prefixes", "by their prefixes")
-_BY_HAND: Final = ("only propose", "propose labels", "by hand", "without setting any", "without applying any")
-
 _CHECK: Final = "(check|triage|label|tag|review)"
 _CHANGES: Final = "changes|commits|PRs|pull requests"
 _USING: Final = "[and (label|tag|triage) them] [using [the] {label_strategy} [(commits|labels|strategy)]]"
@@ -37,7 +33,11 @@ class TriageRequest(BaseModel, frozen=True, extra="forbid"):
     count: int = Field(5, ge=1, le=200, description="How many of the latest changes, pull requests or commits to label.")
     label_strategy: Annotated[
         LabelStrategy,
-        words(semantic=_BY_MEANING, conventional=_BY_PREFIX, manual=_BY_HAND),
+        words(
+            semantic=["by content", "by what the diff contains", "by what their diffs contain"],
+            conventional=["conventional commits", "by prefix", "by their prefixes"],
+            manual=["propose labels", "only propose", "by hand"],
+        ),
         Field(
             description="semantic: by what the diff contains; conventional: by the message's prefix (feat, fix); manual: only propose labels."
         ),

@@ -139,6 +139,10 @@ async def _evaluate(
             if not work.done:
                 raise HeddleError(told) from None
             work.stopped = told
+        except HeddleError as error:
+            if not work.done:
+                raise
+            work.stopped = str(error)
 
 
 async def _plan_all(work: _Work, cases: Sequence[Case], offers: Offers, model: Model | None, settings: Settings) -> None:

@@ -101,13 +101,12 @@ def _unplannable(macro: AnyMacro, arguments: dict[str, Any]) -> str | None:
     given = given_fields(macro.schema).keys()
     if filled := sorted(arguments.keys() & given):
         return f"sets {', '.join(filled)}, which is filled from the goal's context"
-    told = problems(validator_of(macro.planner_schema), to_jsonable_python(arguments))
+    told = problems(validator_of(macro.planner_schema, now=0.0), to_jsonable_python(arguments))
     try:
-        values = converted(arguments, macro.schema, 0.0)
         if not (told or given):  # what will be given is not known here
-            macro.read(values)
-    except (ValueError, MacroFailure) as error:
-        told = str(error)
+            macro.read(converted(arguments, macro.schema, 0.0))
+    except MacroFailure as failure:
+        told = str(failure)
     return f"has arguments that do not fit its input: {told}" if told else None
 
 

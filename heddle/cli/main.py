@@ -21,11 +21,13 @@ COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
         "eval": "heddle.cli.eval:evaluate",
         "task": "heddle.cli.task:task",
         "goals": "heddle.cli.goals:app",
+        "tasks": "heddle.cli.tasks:app",
         "run": "heddle.cli.run:app",
         "rules": "heddle.cli.rules:app",
         "macros": "heddle.cli.macros:app",
         "dead": "heddle.cli.dead:app",
         "status": "heddle.cli.status:status",
+        "dashboard": "heddle.cli.dashboard:dashboard",
         "init": "heddle.cli.init:init",
     }
 )

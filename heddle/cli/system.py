@@ -98,11 +98,11 @@ async def _announced(client: Client, worker: Supervisor) -> None:
         raise HeddleError(f"the worker did not announce itself within {_WORKER_START:g} s; the log above may say why") from None
 
 
-def write_server_file(server: Server, folder: Path) -> Path:
-    """Tell other terminals in this folder where the server is, and which process holds it up."""
+def write_server_file(server: Server, folder: Path, dashboard: str) -> Path:
+    """Tell other terminals in this folder where the server and the dashboard are, and which process holds them up."""
     file = folder / SERVER_FILE
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps({"url": server.url, "pid": os.getpid()}))
+    file.write_text(json.dumps({"url": server.url, "pid": os.getpid(), "dashboard": dashboard}))
     return file
 
 

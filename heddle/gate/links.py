@@ -79,7 +79,7 @@ def _may_tell(value: Any) -> bool:
         case int():
             return abs(value) >= _LARGE
         case _:
-            return value != round(value)
+            return bool(value != round(value))
 
 
 def _quoted(text: str, quotable: dict[str, set[str]]) -> Iterator[str]:

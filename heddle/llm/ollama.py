@@ -71,9 +71,6 @@ class OllamaModel:
             SettingsError: `egress: none`, and the model is another server's.
         """
         async with self._asked(self.timeout):
-            if self.stays and not self._known_to_stay:
-                await self._shown()
-                self._known_to_stay = True
             response = await self._chat(prompt, self.num_predict)
         text = response.message.content or ""
         if response.done_reason == "length":
@@ -90,11 +87,15 @@ class OllamaModel:
         Raises:
             ModelUnavailable: the server cannot be reached, is overloaded, or lacks the model.
             ModelError: it answered something that cannot be used, or not in time.
+            SettingsError: `egress: none`, and the model is another server's.
         """
         async with self._asked(self.timeout):
             await self._chat(prompt, 1)
 
     async def _chat(self, prompt: Prompt, num_predict: int) -> ollama.ChatResponse:
+        if self.stays and not self._known_to_stay:
+            await self._shown()
+            self._known_to_stay = True
         return await self.client._request(  # noqa: SLF001  # `chat` of the client cannot say `truncate`
             ollama.ChatResponse,
             "POST",

@@ -93,7 +93,7 @@ def _keys(alias: str | AliasPath | AliasChoices | None) -> Iterator[str]:
 
 
 def planner_schema(schema: Schema, hidden: frozenset[str]) -> Schema:
-    """The input schema as the planner sees it: without the fields that are not its to fill, and a quantity is any text.
+    """The input schema as the planner sees it: without the fields that are not its to fill, and a quantity is text.
 
     Args:
         schema: of the input.
@@ -112,7 +112,7 @@ def _in_words(part: Schema) -> Schema:
     told = {**part, "default": _default_in_words(kind, part["default"])} if kind and "default" in part else part
     if QUANTITY not in part:
         return told
-    return {"type": "string"} | {keyword: value for keyword, value in told.items() if keyword in _REMARKS}
+    return {"type": "string"} | {keyword: value for keyword, value in told.items() if keyword in {*_REMARKS, QUANTITY}}
 
 
 def _kind(part: Schema) -> Kind | None:

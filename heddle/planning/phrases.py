@@ -116,7 +116,9 @@ def _compile(macro: Offer, phrase: str) -> _Phrase:
         problem = str(error)
     else:
         intents = hassil.Intents("en", {macro.name: Intent(macro.name, [data])})
-        return _Phrase(macro, validator_of(macro.planner_schema), slots, intents, data.sentences[0].get_required_clauses({}), most.total())
+        return _Phrase(
+            macro, validator_of(macro.planner_schema, now=0.0), slots, intents, data.sentences[0].get_required_clauses({}), most.total()
+        )
     raise DefinitionError(f"{macro.where}: {macro.name}: phrase {phrase!r}: {problem}")
 
 

@@ -16,7 +16,7 @@ from nats.aio.client import Client
 
 from heddle import deadletters, events, subjects
 from heddle.broker.announcements import announcements
-from heddle.broker.cancellations import Cancellations
+from heddle.broker.cancellations import Cancellations, who_cancelled
 from heddle.broker.outcomes import OutcomesFull, stored_outcome, winner
 from heddle.broker.relay import Delivery, Intake, Outbox, passed_on
 from heddle.deadletters import Ending, end_of_task, make_sure_of_letter
@@ -56,7 +56,7 @@ class Hand:
         lane: the asyncio Task that runs it; None while it waits its turn.
         task, task_id, macro: once they are known.
         used: the model that a frontier macro used, and what it took.
-        cancelled: was it cancelled while it ran?
+        cancelled: who cancelled it while it ran; None if nobody did.
     """
 
     __slots__ = ("_worker", "cancelled", "lane", "macro", "task", "task_id", "until", "used")
@@ -68,7 +68,7 @@ class Hand:
         self.task: Work | None = None
         self.task_id = ""
         self.macro: AnyMacro | None = None
-        self.cancelled = False
+        self.cancelled: str | None = None
         self.used: tuple[str, Mapping[str, Any]] | None = None
 
     def report(self, text: str) -> None:
@@ -143,7 +143,7 @@ class Worker:
             await self._not_now(delivery, error)
         except asyncio.CancelledError:
             lane = asyncio.current_task()
-            if not hand.cancelled or lane is None:
+            if hand.cancelled is None or lane is None:
                 raise  # the worker stops
             lane.uncancel()
             await self._guarded(delivery, self._end_cancelled(delivery, hand))
@@ -189,14 +189,14 @@ class Worker:
             await self._hand_back(delivery, task, task_id, back)
             return None
         except (MacroFailure, TryAgain, FallBack) as verdict:
-            if hand.cancelled:
+            if hand.cancelled is not None:
                 await self._end_cancelled(delivery, hand)
             else:
                 await self._failed(delivery, hand, verdict, hops)
             return None
         if delivery not in self.held:  # it was overdue, and has ended without us
             return None
-        if hand.cancelled:
+        if hand.cancelled is not None:
             await self._end_cancelled(delivery, hand)
             return None
         if macro.deprecated:
@@ -207,8 +207,9 @@ class Worker:
     async def _run(self, delivery: Delivery, hand: Hand, task: Work, now: float, delivered: int) -> tuple[AnyMacro, bytes]:
         if task.expires_at is not None and parse_time(task.expires_at).timestamp() <= now:
             raise MacroFailure(Code.EXPIRED, f"expires_at {task.expires_at} had passed before a worker could start the task")
-        if self.cancellations.keys and self.cancellations.holds(task_hash(hand.task_id), task.parent_task_id, task.generation):
-            raise MacroFailure(Code.CANCELLED, "it was cancelled before a worker started it")
+        known = self.cancellations.known
+        if known and (by := who_cancelled(known, hand.task_id, task.parent_task_id, task.generation)) is not None:
+            raise MacroFailure(Code.CANCELLED, f"{by} cancelled it before a worker started it")
         try:
             macro, request = self.versions.read(task, now)
         except MacroFailure:
@@ -349,10 +350,11 @@ class Worker:
 
     async def _end_cancelled(self, delivery: Delivery, hand: Hand) -> None:
         now = self.clock()
-        await self._end(delivery, self._ending(hand, Code.CANCELLED, "it was cancelled while it ran", Hops(delivery.stored, now, now)))
+        told = f"{hand.cancelled} cancelled it while it ran"
+        await self._end(delivery, self._ending(hand, Code.CANCELLED, told, Hops(delivery.stored, now, now)))
 
     async def _end(self, delivery: Delivery, ending: Ending, trace: str | None = None) -> None:
-        await deadletters.end(self.client, self.outbox, self.observer, ending, delivery.body, trace)
+        await deadletters.end(self.client, self.outbox, self.observer, ending, delivery.body, delivery.headers, trace)
         self.observer.count(events.TASKS_FAILED, ending.worker_type or subjects.NO_TOKEN, ending.code.value)
         await self._ack(delivery)
 
@@ -440,12 +442,12 @@ class Worker:
         """A task or goal was cancelled: end its handlers that run."""
         for hand in self.held.values():
             task = hand.task
-            if task is None or hand.lane is None or hand.cancelled:
+            if task is None or hand.lane is None or hand.cancelled is not None:
                 continue
             goal = task.parent_task_id
             own = subjects.cancelled_task(task_hash(hand.task_id), task.generation)
             if key == own or (goal is not None and key == subjects.cancelled_goal(goal, task.generation)):
-                hand.cancelled = True
+                hand.cancelled = self.cancellations.known[key]
                 hand.lane.cancel()
 
     # --- what is told

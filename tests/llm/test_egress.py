@@ -152,8 +152,9 @@ async def test_without_egress_a_cloud_model_is_refused_by_its_name(server: Ollam
 async def test_without_egress_a_model_of_another_host_is_refused_before_it_sees_a_goal(server: OllamaServer, model_at: MakesModel) -> None:
     server.shown = shown(remote_host="https://ollama.com:443", remote_model="gpt-oss:120b")
     async with model_at(server.url) as model:
-        with pytest.raises(SettingsError, match="test-model does not run on the Ollama server but at https://ollama"):
-            await model.complete(PROMPT)
+        for asked in (model.warm(PROMPT), model.complete(PROMPT), model.facts()):
+            with pytest.raises(SettingsError, match="test-model does not run on the Ollama server but at https://ollama"):
+                await asked
     assert server.chats == []
 
 

@@ -82,6 +82,14 @@ async def test_two_goals_at_a_time_get_their_own_answers(server: OllamaServer, m
     assert {answer.result().text for answer in answers} == {"one", "two"}
 
 
+async def test_warming_asks_the_same_for_one_token(server: OllamaServer, model_at: MakesModel) -> None:
+    async with model_at(server.url) as model:
+        await model.warm(PROMPT)
+        await model.complete(PROMPT)
+    assert [chat["options"].pop("num_predict") for chat in server.chats] == [1, 1024]
+    assert server.chats[0] == server.chats[1], "so that the server finds the prompt as it read it"
+
+
 # What comes back
 
 

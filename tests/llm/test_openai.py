@@ -141,6 +141,14 @@ async def test_a_refusal_that_names_another_parameter_leaves_out_none(openai: Op
     assert len(openai.chats) == 1
 
 
+async def test_warming_asks_the_same_for_one_token(openai: OpenAIServer, openai_at: MakesOpenAIModel) -> None:
+    async with openai_at(openai.api) as model:
+        await model.warm(PROMPT)
+        await model.complete(PROMPT)
+    assert [chat.pop("max_tokens") for chat in openai.chats] == [1, 1024]
+    assert openai.chats[0] == openai.chats[1], "so that the server finds the prompt as it read it"
+
+
 # What comes back
 
 

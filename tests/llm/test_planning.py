@@ -55,7 +55,7 @@ async def test_a_goal_becomes_a_plan_with_one_call_of_the_model(server: OllamaSe
     system, user = (message["content"] for message in chat["messages"])
     assert user == f'Goal: "{GOAL}"\nContext: {{"team": "payments"}}'
     branches = chat["format"]["properties"]["tasks"]["items"]["anyOf"]
-    offered = [branch["properties"]["macro"]["const"] for branch in branches]
+    offered = [branch["properties"]["macro"]["enum"][0] for branch in branches]
     assert offered == [*(macro.name for macro in registry.newest()), "unsupported"]
     assert all(f"- {name}(" in system for name in offered[:-1])
     assert all(next(iter(branch["properties"])) == "macro" for branch in branches), "the name is decided before the arguments"

@@ -32,7 +32,15 @@ async def test_a_model_server_that_is_not_the_tests_own_is_not_even_connected_to
     real: OllamaServer, model_at: MakesModel, openai_at: MakesOpenAIModel
 ) -> None:
     async with model_at(real.url, egress="any") as ollama, openai_at(f"{real.url}/v1", egress="any") as openai:
-        for asked in (ollama.complete(PROMPT), openai.complete(PROMPT), ollama.facts(), openai.facts(), anext(ollama.pull())):
+        for asked in (
+            ollama.complete(PROMPT),
+            openai.complete(PROMPT),
+            ollama.warm(PROMPT),
+            openai.warm(PROMPT),
+            ollama.facts(),
+            openai.facts(),
+            anext(ollama.pull()),
+        ):
             with pytest.raises(SettingsError, match=f"must not be called here: {SWITCH} does not name it"):
                 await asked
     assert real.connections == 0

@@ -101,17 +101,23 @@ def test_the_planner_does_not_see_what_is_not_its_to_fill() -> None:
 
 def test_the_planner_sees_text_in_the_place_of_quantities_and_of_their_defaults() -> None:
     shown = label.planner_schema["properties"]
-    assert shown["older_than"] == {"type": "string", "title": "Older Than", "description": "How old.", "default": "14 days"}
-    assert shown["limit"] == {"type": "string", "title": "Limit"}
+    assert shown["older_than"] == {
+        "type": "string",
+        "x-quantity": "days",
+        "title": "Older Than",
+        "description": "How old.",
+        "default": "14 days",
+    }
+    assert shown["limit"] == {"type": "string", "x-quantity": "bytes", "title": "Limit"}
     assert shown["share"] == {
-        "anyOf": [{"type": "string"}, {"type": "null"}],
+        "anyOf": [{"type": "string", "x-quantity": "percent"}, {"type": "null"}],
         "title": "Share",
         "description": "How much.",
         "default": "15%",
     }
     assert label.planner_schema["$defs"]["Inner"]["properties"] == {
-        "since": {"anyOf": [{"type": "string"}, {"type": "null"}], "default": None, "title": "Since"},
-        "ages": {"type": "array", "items": {"type": "string"}, "default": ["14 days", "0.5 days"], "title": "Ages"},
+        "since": {"anyOf": [{"type": "string", "x-quantity": "when"}, {"type": "null"}], "default": None, "title": "Since"},
+        "ages": {"type": "array", "items": {"type": "string", "x-quantity": "days"}, "default": ["14 days", "0.5 days"], "title": "Ages"},
     }
 
 

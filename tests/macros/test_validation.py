@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from pydantic import AnyUrl, BaseModel, Field, ValidationError, create_model
 
 from heddle.fields import Bytes, Days, Percent, When
+from heddle.macros.marks import planner_schema
 from heddle.macros.schema import compile_schema
 from heddle.macros.validation import problems, validator_of
 
@@ -187,6 +188,20 @@ def test_of_every_kind_some_values_fit_and_some_do_not(name: str) -> None:
 def test_a_set_is_a_list_without_repetitions_in_the_schema_and_the_model_takes_every_such_list(value: list[Any]) -> None:
     model = create_model("Request", tags=(set[int], ...))
     assert not fits(model, {"tags": value}) or accepts(model, {"tags": value})
+
+
+def test_a_validator_with_a_now_takes_times_that_count_from_it() -> None:
+    schema = compile_schema(create_model("Request", at=(When, ...)), "it")
+    assert (problems(validator_of(schema, now=0.0), {"at": "yesterday"}), bool(problems(validator_of(schema), {"at": "yesterday"}))) == (
+        None,
+        True,
+    )
+
+
+def test_what_a_planner_states_of_a_quantity_is_text_that_can_be_converted() -> None:
+    schema = planner_schema(compile_schema(create_model("Request", age=(Days, Field(le=5))), "it"), frozenset())
+    taken = [problems(validator_of(schema), {"age": age}) is None for age in ("two weeks", "14", 14)]
+    assert taken == [True, False, False]
 
 
 def test_every_field_at_fault_is_told_with_its_path_and_why() -> None:

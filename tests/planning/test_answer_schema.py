@@ -287,7 +287,7 @@ DEFINITIONS = {
     "A_B": {"type": "string"},
     "A-B": {"type": "integer"},
 }
-SCHEMAS = st.recursive(LEAVES, composed, max_leaves=6).map(
+SCHEMAS: st.SearchStrategy[dict[str, Any]] = st.recursive(LEAVES, composed, max_leaves=6).map(
     lambda part: {"type": "object", "properties": {"x": part}, "additionalProperties": False, "$defs": DEFINITIONS}
 )
 VALUES = st.recursive(

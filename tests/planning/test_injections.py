@@ -211,7 +211,7 @@ def attempts(draw: st.DrawFn) -> tuple[str, dict[str, Any], str]:
     said = draw(st.lists(st.sampled_from(WORDS) | st.text(max_size=8), min_size=1, max_size=5))
     text = st.sampled_from(said) | st.sampled_from([*said, *WORDS])
     span, number = st.sampled_from(["3 days", "two weeks", "0 days"]), st.sampled_from([3, 5, 12, 17, 200])
-    inputs = {
+    inputs: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         "repo_triage": ({"repository": text}, {"count": number, "strategy": st.sampled_from(["semantic", "conventional", "by_path"])}),
         "csv_profile": ({"path": text}, {"columns": st.lists(text, max_size=2), "sample": st.sampled_from(["100%", "3%"])}),
         "send_message": ({"to": text, "text": text}, {"urgent": st.booleans()}),

@@ -10,6 +10,8 @@ from uuid import UUID
 import pytest
 from pydantic import AnyUrl, BaseModel, Field
 
+from heddle import macro, person_only
+from heddle.fields import Bytes, Days, When, given, words
 from heddle.macros.schema import compile_schema
 from heddle.planning.offer import Offer
 from heddle.planning.signature import entry, signature
@@ -66,6 +68,21 @@ class Everything(BaseModel):
     nullable: int | None
 
 
+class Cleaning(BaseModel):
+    repository: Annotated[str, given("repo")]
+    window: Days = 14
+    since: When | None = None
+    limits: list[Bytes] = []
+    strategy: Annotated[Literal["auto", "manual"], words(manual=["by hand"])] = "auto"
+    write: Annotated[bool, person_only] = False
+
+
+@macro
+async def clean(request: Cleaning) -> str:
+    """Clean up."""
+    return ""
+
+
 def test_a_macro_is_one_line_with_its_fields_kinds_defaults_and_intent() -> None:
     class Request(BaseModel):
         repository: str
@@ -110,6 +127,13 @@ def test_a_range_that_is_not_of_whole_numbers_says_so() -> None:
 )
 def test_a_quantity_is_copied_as_it_is_stated(quantity: str, told: str) -> None:
     assert field_of({"type": "string", "x-quantity": quantity}) == told
+
+
+def test_marks_and_quantities_come_through_to_the_line() -> None:
+    assert signature(clean) == (
+        'clean(window: time span as stated = "14 days", since?: time as stated, limits: list of size as stated = [], '
+        'strategy: auto | manual ("by hand") = auto): Clean up.'
+    )
 
 
 def test_other_words_for_a_choice_stand_beside_it() -> None:

@@ -218,10 +218,10 @@ async def test_a_deprecated_version_is_counted_logged_and_told(ground: Ground) -
 
 async def test_a_task_that_was_cancelled_is_not_started(ground: Ground) -> None:
     tried: list[str] = []
-    await cancel(ground.client, subjects.cancelled_task(task_hash("t"), 0))
+    await cancel(ground.client, subjects.cancelled_task(task_hash("t"), 0), "ada@host")
     async with ground.router(WITHOUT_NOVEL), ground.worker(registry_of(weak(tried))):
         result = await ground.follow(TaskMessage(task_id="t", worker_type="weak", payload={"word": "x"}, model_tier="local"))
-    assert (result.error, tried) == ("cancelled: it was cancelled before a worker started it", [])
+    assert (result.error, tried) == ("cancelled: ada@host cancelled it before a worker started it", [])
 
 
 @pytest.mark.parametrize("whole_goal", [False, True])
@@ -240,9 +240,9 @@ async def test_a_task_is_cancelled_while_it_runs(ground: Ground, whole_goal: boo
         following = asyncio.create_task(ground.follow(task))
         await started.wait()
         key = subjects.cancelled_goal("goal-1", 0) if whole_goal else subjects.cancelled_task(task_hash("t"), 0)
-        await cancel(ground.client, key)
+        await cancel(ground.client, key, "ada@host")
         result = await following
-    assert result.error == "cancelled: it was cancelled while it ran"
+    assert result.error == "cancelled: ada@host cancelled it while it ran"
 
 
 async def test_whoever_follows_a_task_hears_how_far_it_is(ground: Ground) -> None:
