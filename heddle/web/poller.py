@@ -35,12 +35,14 @@ class Topic(Generic[T]):
         read: reads it.
         streams: those that it depends on; it is read again only when one of them has changed. None: every time.
         rest: seconds between two readings, at least; for what is dear.
+        late: for what takes long: nobody waits for it, it is there at some later moment.
     """
 
     key: Hashable
     read: Callable[[Client], Awaitable[T]]
     streams: frozenset[str] | None = None
     rest: float = 0.0
+    late: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,7 @@ class _Known:
     problem: str | None = None
     read: float = -1e9
     looked: float = -1e9
+    reading: asyncio.Task[None] | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -111,6 +114,7 @@ class Poller:
     _problem: str | None = None
     _next: asyncio.Event = field(default_factory=asyncio.Event)
     _reading: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _late: set[asyncio.Task[None]] = field(default_factory=set)
     _over: bool = False
 
     async def look(self, *topics: Topic[Any]) -> Moment:
@@ -168,6 +172,8 @@ class Poller:
         """Let the followers go."""
         self._over = True
         self._tell()
+        for task in self._late:
+            task.cancel()
 
     def _tell(self) -> None:
         told, self._next = self._next, asyncio.Event()
@@ -203,9 +209,17 @@ class Poller:
         unchanged = streams is not None and streams == known.streams and known.problem is None
         if unchanged or now - known.read < topic.rest:
             return
+        if not topic.late:
+            await self._fetch(topic, known, streams)
+        elif known.reading is None or known.reading.done():
+            known.reading = asyncio.create_task(self._fetch(topic, known, streams), name="dashboard-reading")
+            self._late.add(known.reading)
+            known.reading.add_done_callback(self._late.discard)
+
+    async def _fetch(self, topic: Topic[Any], known: _Known, streams: Any) -> None:
         try:
             known.value = await topic.read(self.client)
-            known.streams, known.problem, known.read = streams, None, now
+            known.streams, known.problem, known.read = streams, None, self.clock()
         except Exception as error:  # noqa: BLE001  # as above
             known.problem = _why(error)
         self._number += 1

@@ -218,9 +218,14 @@ async def test_a_deprecated_version_is_counted_logged_and_told(ground: Ground) -
 
 async def test_a_task_that_was_cancelled_is_not_started(ground: Ground) -> None:
     tried: list[str] = []
+    async with ground.router(WITHOUT_NOVEL):
+        await ground.publish(
+            subjects.TASKS_INCOMING, {"task_id": "t", "worker_type": "weak", "payload": {"word": "x"}, "model_tier": "local"}
+        )
+        await ground.empty(subjects.INCOMING)
     await cancel(ground.client, subjects.cancelled_task(task_hash("t"), 0), "ada@host")
-    async with ground.router(WITHOUT_NOVEL), ground.worker(registry_of(weak(tried))):
-        result = await ground.follow(TaskMessage(task_id="t", worker_type="weak", payload={"word": "x"}, model_tier="local"))
+    async with ground.worker(registry_of(weak(tried))):
+        (result,) = await ground.outcomes()
     assert (result.error, tried) == ("cancelled: ada@host cancelled it before a worker started it", [])
 
 
