@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
@@ -52,68 +52,11 @@ _DATE: Final = re.compile(r"\d{4}-\d{1,2}(?:-\d{1,2})?")
 _WORD: Final = re.compile(r"[^\W\d_]\w*")
 _LETTERS: Final = re.compile(r"[^\W\d_]+")
 _SLOT: Final = re.compile(r"\{[^{}]*\}")
-_SHOUTED: Final = frozenset(
-    [
-        "all",
-        "also",
-        "always",
-        "am",
-        "and",
-        "any",
-        "asap",
-        "at",
-        "both",
-        "but",
-        "by",
-        "do",
-        "done",
-        "each",
-        "every",
-        "first",
-        "for",
-        "from",
-        "fyi",
-        "if",
-        "important",
-        "in",
-        "is",
-        "it",
-        "just",
-        "last",
-        "must",
-        "never",
-        "next",
-        "no",
-        "not",
-        "note",
-        "now",
-        "of",
-        "ok",
-        "on",
-        "once",
-        "one",
-        "only",
-        "or",
-        "please",
-        "pm",
-        "really",
-        "so",
-        "that",
-        "the",
-        "them",
-        "then",
-        "this",
-        "to",
-        "too",
-        "two",
-        "urgent",
-        "very",
-        "warning",
-        "with",
-        "without",
-        "you",
-    ]
+_EMPHASIS: Final = (
+    "all also always am and any asap at both but by do done each every first for from fyi if important in is it just last must never next no "
+    "not note now of ok on once one only or please pm really so that the them then this to too two urgent very warning with without you"
 )
+_SHOUTED: Final = frozenset(_EMPHASIS.split())
 """Words that are put in capitals to be heard; any other word in capitals is a name."""
 
 
@@ -195,7 +138,9 @@ class _Plan:
         if literal.quoted or whole[:1] in {"/", "~"} or "\\" in whole or _CLIMBS.search(whole):
             return False
         parts = {part for part in self._parts(literal) if any(map(str.isalnum, part))}
-        return all(self._has(part) or self._has(part.removesuffix(".git")) or self._is_own(part) for part in parts)
+        return all(
+            self._has(part) or self._has(part.removesuffix(".git")) or (f"={part}" not in whole and self._is_own(part)) for part in parts
+        )
 
     @staticmethod
     def _parts(literal: Literal) -> list[str]:
@@ -274,22 +219,28 @@ def _lists(value: Any) -> Iterator[list[Any]]:
 
 
 def _vocabulary(macro: Offer) -> Iterator[str]:
-    """The words that a macro uses for what it does: names, with digits too ("S3"), and what its descriptions and examples say in letters.
+    """The words that a macro uses for what it does: those of its names, with digits too ("S3"), and letters of its descriptions and examples.
 
-    Of an example's goal those that are none of its values: its author shows that they need not be.
+    A word for a choice is not among the latter: "as JSON" is to be used. Of an example's goal those are that are none of its values:
+    its author shows that they need not be.
     """
     names = [macro.name, macro.intent, *(_SLOT.sub(" ", phrase) for phrase in macro.phrases)]
     prose: list[str] = []
+    choices: list[str] = []
     for path, part in parts_of(macro.schema, ""):
         if isinstance(part, dict):
-            names += [path, *(word for word in (*part.get("enum", ()), part.get("const")) if isinstance(word, str))]
-            names += [word for words in part.get(WORDS, {}).values() for word in words]
+            names.append(path)
             prose += [str(part.get("title", "")), str(part.get("description", ""))]
+            choices += [word for word in (*part.get("enum", ()), part.get("const")) if isinstance(word, str)]
+            choices += [word for words in part.get(WORDS, {}).values() for word in words]
     for text in names:
         for word in _WORD.findall(text.casefold()):
             yield from {word, *word.split("_")}
-    for text in prose:
-        yield from _LETTERS.findall(text.casefold())
+    told = _letters(prose)
     for goal, arguments in macro.examples:
-        values = " ".join(str(value) for value in _scalars(dict(arguments))).casefold()
-        yield from set(_LETTERS.findall(goal.casefold())) - set(_LETTERS.findall(values))
+        told |= _letters([goal]) - _letters(str(value) for value in _scalars(dict(arguments)))
+    yield from told - _letters(choices)
+
+
+def _letters(texts: Iterable[str]) -> set[str]:
+    return {word for text in texts for word in _LETTERS.findall(text.casefold())}

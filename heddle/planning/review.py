@@ -116,25 +116,22 @@ def _look_at_arguments(macro: Offer, stated: dict[str, Any], heard: Heard) -> _G
             return _Bad(Code.UNSAFE_PLAN, f"{macro.name}.{name}: only a person may set it; {remedy}")
     fields: Mapping[str, Any] = macro.schema.get("properties", {})
     keys = given_fields(macro.schema)
-    for name in stated.keys() & keys.keys():
+    for name in (name for name in stated if name in keys):
         return _Bad(
             Code.UNSAFE_PLAN,
             f"{macro.name}.{name}: it comes from the goal's context, never from the planner; give it with --context {keys[name]}=…",
         )
     given = {name: heard.asked.context[key] for name, key in keys.items() if heard.asked.context.get(key) is not None}
-    for name in keys.keys() - given.keys():
-        if name in macro.schema.get("required", ()):
-            told = f"it comes from the goal's context, which has no {keys[name]!r}; give it with --context {keys[name]}=…"
-            return _Bad(Code.NO_PLAN, f"{macro.name}.{name}: {told}")
+    for name in (name for name in macro.schema.get("required", ()) if name in keys and name not in given):
+        told = f"it comes from the goal's context, which has no {keys[name]!r}; give it with --context {keys[name]}=…"
+        return _Bad(Code.NO_PLAN, f"{macro.name}.{name}: {told}")
     used = {**stated, **given}
     try:
         sent = converted(used, macro.schema, heard.asked.now)
         macro.read(sent)
-    except ValueError as error:
-        return _Bad(Code.NO_PLAN, f"{macro.name}: {error}")
-    except MacroFailure as error:
-        return _Bad(Code.NO_PLAN, _of_the_context(macro, given, keys) or f"{macro.name}: {error}")
-    for name in stated.keys() - fields.keys():
+    except (ValueError, MacroFailure) as error:
+        return _Bad(Code.NO_PLAN, _of_the_context(macro, given, keys, heard) or f"{macro.name}: {error}")
+    for name in (name for name in stated if name not in fields):
         return _Bad(Code.NO_PLAN, f"{macro.name}.{name}: there is no such field; see heddle macros show {macro.name}")
     left_out = fields.keys() - used.keys() - macro.hidden
     defaults = {name: part["default"] for name, part in fields.items() if name in left_out and "default" in part}
@@ -153,12 +150,16 @@ def _look_at_arguments(macro: Offer, stated: dict[str, Any], heard: Heard) -> _G
     )
 
 
-def _of_the_context(macro: Offer, given: Mapping[str, Any], keys: Mapping[str, str]) -> str | None:
-    """Why a macro does not take what the goal's context gives."""
+def _of_the_context(macro: Offer, given: Mapping[str, Any], keys: Mapping[str, str], heard: Heard) -> str | None:
+    """Why a macro does not take what the goal's context gives; None if it is not for that."""
     for name, value in given.items():
         part = {**macro.schema["properties"][name], "$defs": macro.schema.get("$defs", {})}
-        if wrong := misfits(validator_of(part), value):
-            told = wrong.removeprefix("the value: ")
+        try:
+            wrong = misfits(validator_of(part), converted({name: value}, macro.schema, heard.asked.now)[name])
+        except ValueError as error:
+            wrong = str(error)
+        if wrong:
+            told = wrong.removeprefix("the value: ").removeprefix(f"{name}: ")
             return f"{macro.name}.{name}: the context's {keys[name]!r} does not fit: {told}; give it with --context {keys[name]}=…"
     return None
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import pytest
+from pydantic import BaseModel, Field
 
+from heddle import macro
 from heddle.errors import Code
+from heddle.macros.loading import collect
 from heddle.planning.coverage import literals
 from heddle.planning.goal import Asked
 from heddle.planning.plan import PlannedCall
 from heddle.planning.review import review
-from tests.planning.macros import REGISTRY
+from tests.planning.macros import REGISTRY, Done
 
 
 def uncovered(goal: str, *calls: tuple[str, dict[str, Any]]) -> tuple[str, ...]:
@@ -97,6 +100,7 @@ def test_what_an_argument_uses_is_covered(goal: str, calls: list[tuple[str, dict
         ("profile data/a.csv", [("csv_profile", {"path": "a.csv"})], ["data/a.csv"]),
         ('label acme/web as "ready"', [("repo_triage", TRIAGE)], ['"ready"']),
         ("label acme/web with priority=critical", [("repo_triage", TRIAGE)], ["priority=critical"]),
+        ("deploy it with environment=production", [("deploy", {})], ["environment=production"]),
         ("label acme/web --force", [("repo_triage", TRIAGE)], ["--force"]),
         ("label acme/web and tell @ada", [("repo_triage", TRIAGE)], ["@ada"]),
         ("label acme/web and open a Jira ticket in OpsRoom", [("repo_triage", TRIAGE)], ["OpsRoom"]),
@@ -109,7 +113,7 @@ def test_what_an_argument_uses_is_covered(goal: str, calls: list[tuple[str, dict
     ],
 )  # fmt: skip
 def test_what_no_argument_uses_is_unsafe_and_named(goal: str, calls: list[tuple[str, dict[str, Any]]], left_out: list[str]) -> None:
-    looked_at = review([PlannedCall(*call) for call in calls], REGISTRY, Asked(goal, {}, 0.0), 16)
+    looked_at = review([PlannedCall(*call) for call in calls], REGISTRY, Asked(goal, {"service": "web"}, 0.0), 16)
     assert looked_at.uncovered == tuple(left_out)
     [(code, told)] = looked_at.problems
     assert code is Code.UNSAFE_PLAN
@@ -139,3 +143,30 @@ def test_a_goal_that_chains_its_tasks_is_unsafe_and_names_the_remedy() -> None:
 def test_a_plan_of_one_task_chains_nothing() -> None:
     call = PlannedCall("send_message", {"to": "bob", "text": "the result"})
     assert review([call, call], REGISTRY, Asked("mail bob the result", {}, 0.0), 16).problems == ()
+
+
+class Export(BaseModel):
+    """The input of `export`."""
+
+    path: str
+    format: Literal["csv", "json"] = Field("csv", description="CSV or JSON")
+
+
+@macro
+async def export(request: Export) -> Done:
+    """Export a table to the DataHub."""
+    return Done()
+
+
+@pytest.mark.parametrize(
+    ("goal", "arguments", "left_out"),
+    [
+        ("export a.db as JSON", {"path": "a.db"}, ("JSON",)),
+        ("export a.db as JSON", {"path": "a.db", "format": "json"}, ()),
+        ("export a.db as CSV", {"path": "a.db"}, ()),
+        ("export a.db to the DataHub", {"path": "a.db"}, ()),
+    ],
+)
+def test_a_word_for_a_choice_is_used_though_the_macro_speaks_of_it(goal: str, arguments: dict[str, Any], left_out: tuple[str, ...]) -> None:
+    looked_at = review([PlannedCall("export", arguments)], collect(iter([export])), Asked(goal, {}, 0.0), 16)
+    assert looked_at.uncovered == left_out

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
 from pydantic import BaseModel, create_model
@@ -12,6 +12,8 @@ from heddle import macro
 from heddle.errors import Code
 from heddle.macros.catalogue import catalogue_of
 from heddle.macros.loading import collect
+from heddle.macros.marks import given
+from heddle.macros.quantities import Days
 from heddle.planning.goal import Asked
 from heddle.planning.offer import Offers
 from heddle.planning.plan import PlannedCall, Review
@@ -254,6 +256,19 @@ def test_a_context_value_of_the_wrong_type_is_told_with_its_key(offers: Offers) 
     [(code, told)] = reviewed(offers, "deploy it", "deploy", {}, {"service": 5}).problems
     assert code is Code.NO_PLAN
     assert told == "deploy.service: the context's 'service' does not fit: 5 is not of type 'string'; give it with --context service=…"
+
+
+@pytest.mark.parametrize(("age", "sent"), [("two weeks", 14), (3, 3)])
+def test_a_quantity_of_the_context_is_converted(age: object, sent: int) -> None:
+    offers = offered(age=(Annotated[Days, given("age")], ...))
+    assert reviewed(offers, "do it", "act", {}, {"age": age}).calls == (PlannedCall("act", {"age": sent}),)
+
+
+def test_a_quantity_of_the_context_that_is_none_is_told_with_its_key() -> None:
+    [(code, told)] = reviewed(offered(age=(Annotated[Days, given("max")], ...)), "do it", "act", {}, {"max": "a month"}).problems
+    assert code is Code.NO_PLAN
+    assert told.startswith("act.age: the context's 'max' does not fit: 'a month' could be of several lengths")
+    assert told.endswith("; give it with --context max=…")
 
 
 @pytest.mark.parametrize("service", ["web", "other", None])
