@@ -125,9 +125,14 @@ def orchestrator_card(replica: str) -> str:
     return f"orchestrator.{replica}"
 
 
+def is_orchestrator_card(key: str) -> bool:
+    """Is this key of HEDDLE_WORKERS an orchestrator's?"""
+    return key.startswith("orchestrator.")
+
+
 def is_worker_card(key: str) -> bool:
     """Is this key of HEDDLE_WORKERS a worker's?"""
-    return not key.startswith(("router.", "orchestrator."))
+    return not is_router_card(key) and not is_orchestrator_card(key)
 
 
 def worker_durable(worker_type: str, tier: str) -> str:

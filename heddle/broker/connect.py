@@ -202,7 +202,7 @@ async def submit(
 
 
 class NoStream(BrokerError):
-    """No stream takes that subject: no role has run against this server yet."""
+    """No such stream, or none that takes that subject: no role has run against this server yet."""
 
 
 class Stored(NamedTuple):
@@ -265,5 +265,7 @@ async def _stored(client: Client, stream: str, request: dict[str, Any]) -> list[
     except nats.errors.Error as error:
         raise BrokerError(f"cannot read {stream}: {type(error).__name__}") from None
     if (refused := end.result()) is not None:
+        if refused.startswith("503"):
+            raise NoStream(f"there is no stream {stream} yet, or nobody leads it")
         raise BrokerError(f"cannot read {stream}: {refused}")
     return found

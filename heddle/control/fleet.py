@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from nats.aio.client import Client
 
@@ -53,12 +53,34 @@ class RouterCard:
     levels: dict[str, float] = field(default_factory=dict)
 
 
-async def cards(client: Client) -> tuple[tuple[RouterCard, ...], tuple[WorkerCard, ...]]:
-    """The routers and the workers that announced themselves within the last ten seconds, by their names."""
+@dataclass(frozen=True, slots=True)
+class OrchestratorCard:
+    """An orchestrator as it announced itself.
+
+    Attributes:
+        model: the planner's; None if it plans by phrases alone.
+        admission: how the model's test stands, such as `admitted`; None before it began, or if it is waived.
+    """
+
+    replica: str
+    model: str | None
+    admission: str | None
+
+
+class Cards(NamedTuple):
+    """Who announced itself within the last ten seconds, by their names."""
+
+    routers: tuple[RouterCard, ...] = ()
+    workers: tuple[WorkerCard, ...] = ()
+    orchestrators: tuple[OrchestratorCard, ...] = ()
+
+
+async def cards(client: Client) -> Cards:
+    """Who announced itself within the last ten seconds."""
     try:
         found = sorted((await announcements(client)).items())
     except BrokerError:  # no role has run against this server yet
-        return (), ()
+        return Cards()
     routers = [
         RouterCard(card["replica"], card["digest"], card["source"], card.get("levels", {}))
         for key, card in found
@@ -69,12 +91,17 @@ async def cards(client: Client) -> tuple[tuple[RouterCard, ...], tuple[WorkerCar
         for key, card in found
         if subjects.is_worker_card(key)
     ]
-    return tuple(routers), tuple(workers)
+    orchestrators = [
+        OrchestratorCard(card["replica"], card.get("model"), card.get("admission"))
+        for key, card in found
+        if subjects.is_orchestrator_card(key)
+    ]
+    return Cards(tuple(routers), tuple(workers), tuple(orchestrators))
 
 
 async def workers(client: Client) -> tuple[WorkerCard, ...]:
     """The workers that announced themselves within the last ten seconds."""
-    return (await cards(client))[1]
+    return (await cards(client)).workers
 
 
 async def backlog(client: Client) -> dict[tuple[str, str], int]:
@@ -195,7 +222,7 @@ async def status(client: Client, now: float) -> Status:
     dead = (
         {code.value: await count_from(client, subjects.DEAD, subjects.dead(code.value, "*", "*", "*")) for code in Code} if held[4] else {}
     )
-    routers, serving = await cards(client)
+    announced = await cards(client)
     return Status(
         at=now,
         server=client.connected_url.netloc if client.connected_url else "",
@@ -205,8 +232,8 @@ async def status(client: Client, now: float) -> Status:
         backlog=await backlog(client),
         outcomes=held[3],
         dead={code: count for code, count in sorted(dead.items()) if count},
-        routers=routers,
-        workers=serving,
+        routers=announced.routers,
+        workers=announced.workers,
         flow=Flow(now, *took),
     )
 
@@ -250,7 +277,7 @@ async def tiers(client: Client) -> tuple[TierCard, ...]:
     Raises:
         BrokerError: JetStream does not answer.
     """
-    routers, _ = await cards(client)
+    routers = (await cards(client)).routers
     rules = next(iter(await rules_in_force(client)), None)
     if rules is None:
         return ()

@@ -15,7 +15,7 @@ from nats.aio.client import Client
 from nats.aio.subscription import Subscription
 
 from heddle import subjects
-from heddle.broker.connect import Stored, stored_from
+from heddle.broker.connect import NoStream, Stored, stored_from
 from heddle.broker.pages import bounds, newest_before
 from heddle.broker.parked import Parked, approve
 from heddle.control.deadletters import Kept, letter
@@ -239,7 +239,10 @@ def line_of(state: GoalState) -> GoalLine:
 async def _unplanned(client: Client) -> list[GoalLine]:
     """The goals in the stream that have no plan yet, newest first; one that a replica has claimed is being planned."""
     prefix = f"$KV.{subjects.CLAIMS}."
-    claims = await stored_from(client, f"KV_{subjects.CLAIMS}", 1, f"{prefix}>", _MOST)
+    try:
+        claims = await stored_from(client, f"KV_{subjects.CLAIMS}", 1, f"{prefix}>", _MOST)
+    except NoStream:  # no role has run against this server yet
+        return []
     claimed = {one.subject.removeprefix(prefix) for one in claims if "KV-Operation" not in one.headers}
     lines = []
     for one in await stored_from(client, subjects.GOALS, 1, subjects.GOALS_INCOMING, _MOST):

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
+from itertools import chain
 from typing import Any, Final
 
 from heddle.gate.reading import Session
@@ -26,19 +27,6 @@ _WORD: Final = re.compile(r"[^\s,;()\[\]{}\"'<>]+")
 _ENDING: Final = ".:!?"
 
 
-def leaves(value: Any) -> Iterator[Any]:
-    """The values in a JSON value that are no objects and no lists."""
-    match value:
-        case dict():
-            for inner in value.values():
-                yield from leaves(inner)
-        case list():
-            for inner in value:
-                yield from leaves(inner)
-        case _:
-            yield value
-
-
 def links(sessions: Sequence[Session]) -> list[list[Values]]:
     """For each call of each session the telling values that it holds."""
     held = [_shared(session) for session in sessions]
@@ -51,39 +39,49 @@ def links(sessions: Sequence[Session]) -> list[list[Values]]:
 def _shared(session: Session) -> list[set[Any]]:
     """For each call the values that another call of the session holds too."""
     held: list[set[Any]] = []
+    known: set[Any] = set()
     quotable: dict[str, set[str]] = {}
     for call in session.calls:
-        values = {value for value in _some(leaves(call.arguments)) if _may_tell(value)}
-        for text in [value for value in values if isinstance(value, str) and " " in value]:
-            values.update(_quoted(text, quotable))
-        gives = {value for value in _some(leaves(call.result)) if _may_tell(value)}
+        values = _telling(call.arguments)
+        for text in [value for value in values if type(value) is str and " " in value]:
+            values |= _quoted(text, known, quotable)
+        gives = _telling(call.result)
         for value in gives:
-            if isinstance(value, str) and " " in value:
+            if type(value) is str and " " in value:
                 quotable.setdefault(value.split(" ", 1)[0], set()).add(value)
-        held.append(values | gives)
-    twice = {value for value, count in Counter(value for values in held for value in values).items() if count > 1}
+        values |= gives
+        known |= values
+        held.append(values)
+    counts = Counter(chain.from_iterable(held))
+    twice = {value for value, count in counts.items() if count > 1}
     return [values & twice for values in held]
 
 
-def _some(values: Iterable[Any]) -> Iterator[Any]:
-    return (value for value, _ in zip(values, range(MOST_LEAVES), strict=False))
+def _telling(whole: Any) -> set[Any]:
+    """The values in a JSON value that two calls seldom hold by chance."""
+    found: set[Any] = set()
+    left = [whole]
+    for _ in range(MOST_LEAVES):
+        if not left:
+            break
+        value = left.pop()
+        kind = type(value)
+        if kind is str:
+            if len(value) >= _SHORTEST:
+                found.add(value)
+        elif kind is dict:
+            left.extend(value.values())
+        elif kind is list:
+            left.extend(value)
+        elif (kind is int and abs(value) >= _LARGE) or (kind is float and value != round(value)):
+            found.add(value)
+    return found
 
 
-def _may_tell(value: Any) -> bool:
-    """Is it a value that two calls seldom hold by chance?"""
-    match value:
-        case bool() | None:
-            return False
-        case str():
-            return len(value) >= _SHORTEST
-        case int():
-            return abs(value) >= _LARGE
-        case _:
-            return bool(value != round(value))
-
-
-def _quoted(text: str, quotable: dict[str, set[str]]) -> Iterator[str]:
-    """The words of a text, and the earlier results of several words that stand in it."""
-    for word in _WORD.findall(text):
-        yield from {word, word.rstrip(_ENDING)} if len(word) >= _SHORTEST else ()
-        yield from (whole for whole in quotable.get(word, ()) if whole in text)
+def _quoted(text: str, known: set[Any], quotable: dict[str, set[str]]) -> set[Any]:
+    """The earlier values that stand in a text: words of it, or several words together."""
+    words = set(_WORD.findall(text))
+    found = known & (words | {word.rstrip(_ENDING) for word in words})
+    for word in words & quotable.keys():
+        found.update(whole for whole in quotable[word] if whole in text)
+    return found

@@ -1,15 +1,16 @@
 """Finds the sequences of calls that sessions have in common. Pure; docs/adr/023 says how, and why so.
 
 Each session begins as a row of single calls. Then, again and again, the pairs of neighbours are joined into one whose joining makes
-the whole log shorter to write down, as long as there are any: a sequence that comes up more often than its parts would by chance. A
-sequence is what it calls, in whatever order. Calls that hold the same telling value may be joined over others between them that
-have nothing to do with either.
+the whole log shorter to write down: a sequence that comes up more often than its parts would by chance. A sequence is what it calls,
+in whatever order. Calls that hold the same telling value may be joined over others between them that have nothing to do with either.
+What is common is joined first, and then looked for in all rows, with a few other calls between its own; what is left is looked at again
+for what is rarer.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import log2
 from typing import Final, NamedTuple
@@ -18,25 +19,31 @@ from heddle.gate.links import Values, links
 from heddle.gate.reading import Session
 
 MOST_BETWEEN: Final = 2
-"""Calls that may stand between two that are joined over them."""
+"""Other calls, or whole sequences, that may stand between two calls of a sequence."""
 LINK: Final = 4.0
 """Bits that it is worth if two parts hold the same telling value; of pairs of which only half do, nothing."""
+BESIDE: Final = 0.33
+"""A sequence is joined to something with which it shares no telling value only if that is beside it this often."""
+DOUBT: Final = 4.0
+"""Bits that a new kind must save beyond what it costs: among many pairs some come up together often by chance."""
 ALONE: Final = 0.25
 """Part of a longer sequence is a sequence of its own if it comes up alone this often, against one for the longer."""
 LONGEST: Final = 16
 """Calls that a sequence has at most."""
+_STEP: Final = 6
+"""By how much each look is at rarer sequences than the one before."""
 
 
 class Run(NamedTuple):
-    """Where a sequence was run: the session, and its calls there, in their order."""
+    """Where a sequence was run: the number of the session, and those of its calls there, in their order."""
 
     session: int
     calls: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Sequence_:
-    """Calls that sessions have in common; `runs` are in the order of the sessions."""
+class Mined:
+    """What sessions have in common: the methods that are called, sorted, and every run, in the order of the sessions."""
 
     methods: tuple[str, ...]
     runs: tuple[Run, ...]
@@ -45,6 +52,10 @@ class Sequence_:
     def support(self) -> int:
         """How many sessions run it."""
         return len({run.session for run in self.runs})
+
+    def part_of(self, other: Mined) -> bool:
+        """Does the other call all that this calls, and more?"""
+        return len(self.methods) < len(other.methods) and not Counter(self.methods) - Counter(other.methods)
 
 
 @dataclass(slots=True)
@@ -56,35 +67,31 @@ class _Part:
     values: Values
 
 
+_Row = list[_Part]
+_Pair = tuple[int, int]
+"""Two kinds of parts, the lower first: which comes first in a session does not matter."""
+
+
 @dataclass(slots=True)
 class _Kinds:
-    """What parts there are: of each the methods that it calls, and the bits that it takes to say what it is."""
+    """What parts there are: of each the methods that it calls, sorted; the single calls come first."""
 
     methods: list[tuple[str, ...]] = field(default_factory=list)
     known: dict[tuple[str, ...], int] = field(default_factory=dict)
 
     def of(self, methods: tuple[str, ...]) -> int:
-        """The number of the kind that calls these methods, sorted; a new one if there is none."""
+        """The number of the kind that calls these methods; a new one if there is none."""
         if methods not in self.known:
             self.known[methods] = len(self.methods)
             self.methods.append(methods)
         return self.known[methods]
 
-    def set_of(self, kind: int) -> frozenset[str]:
-        return frozenset(self.methods[kind])
+    def joined(self, pair: _Pair) -> tuple[str, ...]:
+        """What a pair calls together."""
+        return tuple(sorted(self.methods[pair[0]] + self.methods[pair[1]]))
 
 
-@dataclass(slots=True)
-class _Pair:
-    """How often two kinds are neighbours, in how many sessions, and how often they hold the same telling value."""
-
-    times: int = 0
-    sessions: int = 0
-    linked: int = 0
-    last: tuple[int, int] = (-1, -1)
-
-
-def mine(sessions: Sequence[Session], min_support: int, min_length: int = 2) -> list[Sequence_]:
+def mine(sessions: Sequence[Session], min_support: int, min_length: int = 2) -> list[Mined]:
     """The sequences that so many sessions run, those with the most sessions first.
 
     Args:
@@ -93,203 +100,255 @@ def mine(sessions: Sequence[Session], min_support: int, min_length: int = 2) -> 
         min_length: calls that it must have.
     """
     kinds = _Kinds()
-    rows = singles = [
+    singles = _singles(sessions, kinds)
+    rows = singles
+    for support in _levels(len(singles), min_support):
+        rows = _join_all(rows, kinds, support)
+        rows = _covered(singles, _found(rows, kinds, support), kinds)
+    return [one for one in _found(rows, kinds, min_support) if len(one.methods) >= min_length]
+
+
+def _singles(sessions: Sequence[Session], kinds: _Kinds) -> list[_Row]:
+    """Every session as a row of single calls."""
+    return [
         [_Part(kinds.of((call.name,)), (at,), values[at]) for at, call in enumerate(session.calls) if call.error is None]
         for session, values in zip(sessions, links(sessions), strict=True)
     ]
-    spelling = _spelling(rows, kinds)
-    for support in _levels(len(rows), min_support):
-        while joins := _joins(rows, kinds, spelling, support):
-            rows = [_joined(row, joins) for row in rows]
-        for whole in sorted(_kept(rows, kinds, support, 2), key=lambda one: -len(one.methods)):
-            counts = Counter(part.kind for row in rows for part in row)
-            common = {kind for kind, count in counts.items() if ALONE * count > len(whole.runs) and len(kinds.methods[kind]) > 1}
-            rows = [_completed(row, whole, kinds, common) for row in rows]
-    for _ in range(2):
-        rows = _covered(singles, _kept(rows, kinds, min_support, 2), kinds)
-        while joins := _joins(rows, kinds, spelling, min_support):
-            rows = [_joined(row, joins) for row in rows]
-    rows = _covered(singles, _kept(rows, kinds, min_support, 2), kinds)
-    return _kept(rows, kinds, min_support, min_length)
-
-
-def _covered(rows: list[list[_Part]], known: list[Sequence_], kinds: _Kinds) -> list[list[_Part]]:
-    """Rows of single calls with nothing but the known sequences put together."""
-    for whole in _by_weight(known):
-        rows = [_completed(row, whole, kinds, set()) for row in rows]
-    return rows
-
-
-def _by_weight(known: list[Sequence_]) -> list[Sequence_]:
-    """The common before the rare, and a longer one before its parts unless it is much rarer than they are."""
-
-    def weight(one: Sequence_) -> int:
-        parts = (len(part.runs) for part in known if not Counter(part.methods) - Counter(one.methods))
-        return max(runs for runs in parts if len(one.runs) >= ALONE * runs)
-
-    return sorted(known, key=lambda one: (-weight(one), -len(one.methods)))
 
 
 def _levels(sessions: int, min_support: int) -> list[int]:
-    """From the common to the rare: what is common is put together first, wherever it was interrupted."""
-    levels = [min_support]
-    while levels[-1] * 2 < sessions:
-        levels.append(levels[-1] * 2)
+    """The support that sequences must have, look after look; the last two looks are at all of them."""
+    levels = [min_support, min_support]
+    while levels[-1] * _STEP < sessions:
+        levels.append(levels[-1] * _STEP)
     return levels[::-1]
 
 
-def _kept(rows: list[list[_Part]], kinds: _Kinds, min_support: int, min_length: int) -> list[Sequence_]:
-    """The sequences that are there by now, those with the most sessions first; fragments of longer ones are left out."""
-    found = [one for one in _sequences(rows, kinds) if one.support >= min_support and len(one.methods) >= min_length]
-    ending = Counter(row[-1].kind for row in rows if row)
-    kept = [one for one in found if not _is_fragment(one, found, ending[kinds.known[one.methods]])]
-    return sorted(kept, key=lambda one: (-one.support, one.methods))
+# --- joining neighbours
 
 
-def _completed(row: list[_Part], whole: Sequence_, kinds: _Kinds, common: set[int]) -> list[_Part]:
-    """A row in which the parts of this sequence that stand near each other are put together."""
-    kind = kinds.known[whole.methods]
-    wanted = Counter(whole.methods)
-    at = 0
-    while at < len(row):
-        if row[at].kind != kind and kinds.set_of(row[at].kind) <= wanted.keys():
-            places = _places(row, at, wanted, kinds, common)
-            if places:
-                parts = [row[place] for place in places]
-                calls = tuple(sorted(call for part in parts for call in part.calls))
-                row = [part for place, part in enumerate(row) if place not in places[1:]]
-                row[at] = _Part(kind, calls, frozenset().union(*(part.values for part in parts)))
-        at += 1
-    return row
+@dataclass(slots=True)
+class _Seen:
+    """How often two kinds are neighbours, how often they hold the same telling value then, and in which rows."""
+
+    times: int = 0
+    linked: int = 0
+    rows: set[int] = field(default_factory=set)
 
 
-def _places(row: list[_Part], start: int, wanted: Counter[str], kinds: _Kinds, common: set[int]) -> list[int]:
-    """Where the parts of a sequence are, from a place on, with little between them; nothing if it is not complete."""
-    left = wanted.copy()
-    places: list[int] = []
-    for at in range(start, len(row)):
-        if places and at - places[-1] > MOST_BETWEEN + 1:
-            break
-        has = Counter(kinds.methods[row[at].kind])
-        if has <= left and row[at].kind not in common:
-            left -= has
-            places.append(at)
-        if not left:
-            return places
-    return []
-
-
-def _spelling(rows: list[list[_Part]], kinds: _Kinds) -> dict[str, float]:
-    """The bits that it takes to name each method, by how often it is called."""
+def _join_all(rows: list[_Row], kinds: _Kinds, min_support: int) -> list[_Row]:
+    """The rows with neighbours joined as long as that saves anything."""
+    rows = list(rows)
     counts = Counter(part.kind for row in rows for part in row)
-    total = counts.total()
-    return {kinds.methods[kind][0]: log2(total / count) + 1 for kind, count in counts.items()}
-
-
-def _neighbours(row: list[_Part]) -> Iterator[tuple[int, int, bool]]:
-    """Pairs of places in a row that may be joined, and whether they hold the same telling value."""
-    for at, part in enumerate(row):
-        if at + 1 == len(row):
-            return
-        yield at, at + 1, not part.values.isdisjoint(row[at + 1].values)
-        if not part.values:
-            continue
-        for other in range(at + 2, min(at + 2 + MOST_BETWEEN, len(row))):
-            if len(row[other - 1].calls) > 1 or not part.values.isdisjoint(row[other - 1].values):
-                break
-            if not part.values.isdisjoint(row[other].values):
-                if all(between.values.isdisjoint(row[other].values) for between in row[at + 1 : other]):
-                    yield at, other, True
-                break
-
-
-def _joins(rows: list[list[_Part]], kinds: _Kinds, spelling: dict[str, float], min_support: int) -> dict[tuple[int, int], int]:
-    """The kinds of neighbours to join now, and what they become; no kind is in two of the pairs."""
-    counts = Counter(part.kind for row in rows for part in row)
-    pairs: dict[tuple[int, int], _Pair] = {}
+    near = [_neighbours(row) for row in rows]
+    pairs: dict[_Pair, _Seen] = {}
     for number, row in enumerate(rows):
-        for left, right, linked in _neighbours(row):
-            key = _key(row[left].kind, row[right].kind)
-            pair = pairs.setdefault(key, _Pair())
-            if pair.last[0] != number:
-                pair.sessions += 1
-            elif pair.last[1] >= left and key[0] == key[1]:
-                continue  # a run of one kind: each is in one pair only
-            pair.times += 1
-            pair.linked += linked
-            pair.last = (number, right)
+        _count(pairs, number, _pairs(row, near[number]), 1)
+    while joins := _joins(pairs, counts, kinds, min_support):
+        for number in sorted(set().union(*(pairs[pair].rows for pair in joins))):
+            before, after = rows[number], _joined(rows[number], near[number], joins)
+            counts.subtract(part.kind for part in before)
+            counts.update(part.kind for part in after)
+            _count(pairs, number, _pairs(before, near[number]), -1)
+            rows[number], near[number] = after, _neighbours(after)
+            _count(pairs, number, _pairs(after, near[number]), 1)
+    return rows
+
+
+_Near = list[tuple[int, int, bool]]
+
+
+def _neighbours(row: _Row) -> _Near:
+    """Pairs of places in a row that may be joined, and whether they hold the same telling value."""
+    found = []
+    for left in range(len(row) - 1):
+        values = row[left].values
+        linked = bool(values) and not values.isdisjoint(row[left + 1].values)
+        found.append((left, left + 1, linked))
+        right = left + 2
+        while values and not linked and right < len(row) and right - left <= MOST_BETWEEN + 1 and len(row[right - 1].calls) == 1:
+            linked = not values.isdisjoint(row[right].values)
+            if linked and all(between.values.isdisjoint(row[right].values) for between in row[left + 1 : right]):
+                found.append((left, right, True))
+            right += 1
+    return found
+
+
+def _pairs(row: _Row, near: _Near) -> dict[_Pair, tuple[int, int]]:
+    """How often two kinds are neighbours in a row, and how often they hold the same telling value then."""
+    pairs: dict[_Pair, tuple[int, int]] = {}
+    ends: dict[int, int] = {}
+    for left, right, linked in near:
+        one, other = row[left].kind, row[right].kind
+        if one == other:
+            if ends.get(one, -1) >= left:
+                continue  # of a run of one kind each is in one pair only
+            ends[one] = right
+        pair = (one, other) if one <= other else (other, one)
+        times, links_of = pairs.get(pair, (0, 0))
+        pairs[pair] = (times + 1, links_of + linked)
+    return pairs
+
+
+def _count(pairs: dict[_Pair, _Seen], number: int, of_row: Mapping[_Pair, tuple[int, int]], sign: int) -> None:
+    """Add a row's pairs to those of all, or take them away."""
+    for pair, (times, linked) in of_row.items():
+        seen = pairs.get(pair)
+        if seen is None:
+            seen = pairs[pair] = _Seen()
+        seen.times += sign * times
+        seen.linked += sign * linked
+        if sign > 0:
+            seen.rows.add(number)
+        else:
+            seen.rows.discard(number)
+
+
+def _joins(pairs: Mapping[_Pair, _Seen], counts: Counter[int], kinds: _Kinds, min_support: int) -> dict[_Pair, int]:
+    """The pairs to join now, and the kinds that they become; no kind is in two of the pairs."""
+    total, different = counts.total(), sum(count > 0 for count in counts.values())
     gains = {
-        key: gain
-        for key, pair in pairs.items()
-        if pair.sessions >= min_support and _may_join(key, kinds) and (gain := _gain(key, pair, counts, kinds, spelling)) > 0
+        pair: gain
+        for pair, seen in pairs.items()
+        if len(seen.rows) >= min_support
+        and _may_join(pair, seen, counts, kinds)
+        and (gain := _gain(pair, seen, counts, kinds, total, different)) > 0
     }
-    joins: dict[tuple[int, int], int] = {}
+    joins: dict[_Pair, int] = {}
     taken: set[int] = set()
-    for key in sorted(gains, key=lambda key: (-gains[key], key)):
-        if not taken & {*key}:
-            taken |= {*key}
-            joins[key] = kinds.of(_together(key, kinds))
+    for pair in sorted(gains, key=lambda pair: (-gains[pair], pair)):
+        if taken.isdisjoint(pair):
+            taken.update(pair)
+            joins[pair] = kinds.of(kinds.joined(pair))
     return joins
 
 
-def _may_join(key: tuple[int, int], kinds: _Kinds) -> bool:
-    """Not what would be too long, and not a sequence with itself: that is one run twice."""
-    lengths = [len(kinds.methods[kind]) for kind in key]
-    return sum(lengths) <= LONGEST and (key[0] != key[1] or lengths[0] == 1)
+def _may_join(pair: _Pair, seen: _Seen, counts: Counter[int], kinds: _Kinds) -> bool:
+    """Not what would be too long, not a sequence with itself, which is one run twice, and not with something that is seldom beside it."""
+    lengths = [len(kinds.methods[kind]) for kind in pair]
+    if sum(lengths) > LONGEST or (pair[0] == pair[1] and lengths[0] > 1):
+        return False
+    often = max((counts[kind] for kind, length in zip(pair, lengths, strict=True) if length > 1), default=0)
+    return 2 * seen.linked > seen.times or seen.times >= BESIDE * often
 
 
-def _key(one: int, other: int) -> tuple[int, int]:
-    return (one, other) if one <= other else (other, one)
-
-
-def _together(key: tuple[int, int], kinds: _Kinds) -> tuple[str, ...]:
-    return tuple(sorted(kinds.methods[key[0]] + kinds.methods[key[1]]))
-
-
-def _gain(key: tuple[int, int], pair: _Pair, counts: Counter[int], kinds: _Kinds, spelling: dict[str, float]) -> float:
-    """The bits that joining a pair saves: a part costs as many as its kind is rare, and a new kind must be spelled out once."""
-    together = _together(key, kinds)
-    became = kinds.known.get(together, -1)
-    after = Counter({became: pair.times})
-    for kind in key:
-        after[kind] -= pair.times
-    total = counts.total()
-    saved = _bits(total) - _bits(total - pair.times)
+def _gain(pair: _Pair, seen: _Seen, counts: Counter[int], kinds: _Kinds, total: int, different: int) -> float:
+    """The bits that joining a pair saves: a part costs as many as its kind is rare, and a new kind must be told once."""
+    became = kinds.known.get(kinds.joined(pair), -1)
+    after = {became: seen.times}
+    for kind in pair:
+        after[kind] = after.get(kind, 0) - seen.times
+    saved = _bits(total) - _bits(total - seen.times)
     saved += sum(_bits(counts[kind] + change) - _bits(counts[kind]) for kind, change in after.items())
-    saved += LINK * max(0, 2 * pair.linked - pair.times)
-    return saved if counts[became] else saved - sum(spelling[method] for method in together)
+    saved += LINK * max(0, 2 * seen.linked - seen.times)
+    return saved if counts[became] else saved - 2 * log2(different) - DOUBT
 
 
 def _bits(count: int) -> float:
     return count * log2(count) if count > 0 else 0.0
 
 
-def _joined(row: list[_Part], joins: dict[tuple[int, int], int]) -> list[_Part]:
+def _joined(row: _Row, near: _Near, joins: Mapping[_Pair, int]) -> _Row:
     """A row with its neighbours joined; what stood between two of them comes after."""
     gone: set[int] = set()
     became: dict[int, _Part] = {}
-    for left, right, _ in _neighbours(row):
-        kind = joins.get(_key(row[left].kind, row[right].kind))
-        if kind is not None and left not in gone and right not in gone and left not in became and right not in became:
+    for left, right, _ in near:
+        one, other = row[left], row[right]
+        kind = joins.get((one.kind, other.kind) if one.kind <= other.kind else (other.kind, one.kind))
+        if kind is not None and gone.isdisjoint((left, right)) and left not in became and right not in became:
             gone.add(right)
-            one, other = row[left], row[right]
             became[left] = _Part(kind, tuple(sorted(one.calls + other.calls)), one.values | other.values)
     return [became.get(at, part) for at, part in enumerate(row) if at not in gone] if gone else row
 
 
-def _sequences(rows: list[list[_Part]], kinds: _Kinds) -> list[Sequence_]:
+# --- what was found
+
+
+def _found(rows: list[_Row], kinds: _Kinds, min_support: int) -> list[Mined]:
+    """The sequences in some rows, those with the most sessions first; fragments of longer ones are left out."""
     runs: dict[int, list[Run]] = {}
     for number, row in enumerate(rows):
         for part in row:
-            runs.setdefault(part.kind, []).append(Run(number, part.calls))
-    return [Sequence_(kinds.methods[kind], tuple(of_kind)) for kind, of_kind in runs.items()]
+            if len(part.calls) > 1:
+                runs.setdefault(part.kind, []).append(Run(number, part.calls))
+    whole = [Mined(kinds.methods[kind], tuple(of_kind)) for kind, of_kind in runs.items()]
+    found = [one for one in whole if one.support >= min_support]
+    ending = Counter(kinds.methods[row[-1].kind] for row in rows if row)
+    kept = [one for one in found if not _is_fragment(one, found, ending[one.methods])]
+    return sorted(kept, key=lambda one: (-one.support, one.methods))
 
 
-def _is_fragment(one: Sequence_, found: list[Sequence_], ending: int) -> bool:
+def _is_fragment(one: Mined, found: list[Mined], ending: int) -> bool:
     """Is it only what is left of a longer sequence where something went wrong, or a session stopped?"""
     alone = len(one.runs) - ending
-    return any(
-        alone < ALONE * len(longer.runs) and not Counter(one.methods) - Counter(longer.methods)
-        for longer in found
-        if len(longer.methods) > len(one.methods)
-    )
+    return any(alone < ALONE * len(longer.runs) and one.part_of(longer) for longer in found)
+
+
+# --- finding it everywhere
+
+
+def _covered(singles: list[_Row], known: list[Mined], kinds: _Kinds) -> list[_Row]:
+    """Rows of single calls in which nothing but the known sequences is put together."""
+    wanted = [(kinds.known[one.methods], dict(Counter(kinds.known[method,] for method in one.methods))) for one in _by_weight(known)]
+    return [_cover(row, wanted, kinds) for row in singles]
+
+
+def _by_weight(known: list[Mined]) -> list[Mined]:
+    """The common before the rare, and a longer one before its parts unless it is much rarer than they are."""
+
+    def weight(one: Mined) -> int:
+        parts = [len(part.runs) for part in known if part.part_of(one)]
+        return max([len(one.runs), *(runs for runs in parts if len(one.runs) >= ALONE * runs)])
+
+    return sorted(known, key=lambda one: (-weight(one), -len(one.methods)))
+
+
+def _cover(row: _Row, wanted: list[tuple[int, dict[int, int]]], kinds: _Kinds) -> _Row:
+    """A row with every sequence put together of which all calls stand near each other."""
+    kind_at = [part.kind for part in row]
+    places: dict[int, list[int]] = {}
+    for at, kind in enumerate(kind_at):
+        places.setdefault(kind, []).append(at)
+    owner = [-1] * len(row)
+    heads: dict[int, _Part] = {}
+    for kind, methods in wanted:
+        if any(method not in places for method in methods):
+            continue
+        free = sorted(at for method in methods for at in places[method] if owner[at] < 0)
+        length = len(kinds.methods[kind])
+        for first in range(len(free) - length + 1):
+            start = free[first]
+            if owner[start] < 0 and (run := _run(kind_at, free, first, dict(methods), length, owner)):
+                for at in run:
+                    owner[at] = start
+                calls = tuple(call for at in run for call in row[at].calls)
+                heads[start] = _Part(kind, calls, frozenset().union(*(row[at].values for at in run)))
+    return [heads.get(at, part) for at, part in enumerate(row) if owner[at] in {-1, at}] if heads else row
+
+
+def _run(kind_at: list[int], free: list[int], first: int, left: dict[int, int], length: int, owner: list[int]) -> list[int]:
+    """The places of a sequence's calls from a place on; nothing if they are not all there, near each other."""
+    run: list[int] = []
+    for number in range(first, len(free)):
+        at = free[number]
+        if owner[at] >= 0 or not left[kind_at[at]]:
+            continue
+        if run and at - run[-1] > 1 and not _near(run[-1], at, owner):
+            break
+        left[kind_at[at]] -= 1
+        run.append(at)
+        if len(run) == length:
+            return run
+    return []
+
+
+def _near(left: int, right: int, owner: list[int]) -> bool:
+    """Is there little between two places? A sequence counts as one."""
+    between, last = 0, -1
+    for at in range(left + 1, right):
+        if owner[at] < 0 or owner[at] != last:
+            between += 1
+            last = owner[at]
+        if between > MOST_BETWEEN:
+            return False
+    return True

@@ -13,8 +13,13 @@ _UNITS: Final = (
 _TENS: Final = "zero ten twenty thirty forty fifty sixty seventy eighty ninety"
 _SMALL: Final = {word: number for number, word in enumerate(_UNITS.split())}
 _TEN: Final = {word: 10 * number for number, word in enumerate(_TENS.split()) if number > 1}
-WORDS: Final = (*_SMALL, *_TEN, "hundred", "thousand")
+WORDS: Final = frozenset({*_SMALL, *_TEN, "hundred", "thousand"})
 """Every word that counts in `cardinal`."""
+
+_BELOW_HUNDRED: Final = rf"(?:(?:{'|'.join(_TEN)})(?:[- ](?:{'|'.join(list(_SMALL)[1:10])}))?|{'|'.join(sorted(_SMALL, reverse=True))})"
+_BELOW_THOUSAND: Final = rf"{_BELOW_HUNDRED}(?:[- ]hundred(?:(?: and)?[- ]{_BELOW_HUNDRED})?)?"
+PATTERN: Final = rf"(?<!\w){_BELOW_THOUSAND}(?:[- ]thousand(?:(?: and)?[- ]{_BELOW_THOUSAND})?)?(?![- ]hundred(?!\w)|[- ]thousand(?!\w)|\w)"
+"""A regular expression of one number, as long as can be: of "one hundred and five hundred" first "one hundred"."""
 _DIGITS: Final = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from bisect import bisect_right
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Final
@@ -47,7 +47,8 @@ def confidence(tokens: Sequence[Token], names: Collection[str]) -> float | None:
     if not first or not first.keys() <= set(names):
         return None
     starts = list(accumulate((len(token.text) for token in tokens), initial=0))
-    return min(_probability(tokens, starts, place, name, names) for name, place in first.items())
+    quoted = sorted(f'{name}"' for name in names)
+    return min(_probability(tokens, starts, place, f'{name}"', quoted) for name, place in first.items())
 
 
 def _named(answer: str) -> Iterator[tuple[int, str]]:
@@ -65,51 +66,60 @@ def _named(answer: str) -> Iterator[tuple[int, str]]:
                 yield mark.start() + 1, mark["text"]
 
 
-def _probability(tokens: Sequence[Token], starts: Sequence[int], place: int, name: str, names: Collection[str]) -> float:
-    """Of one name, from its first letter to the quote after it, or until no other is possible."""
+def _probability(tokens: Sequence[Token], starts: Sequence[int], place: int, name: str, quoted: Sequence[str]) -> float:
+    """Of one name, from its first letter to the quote after it, or until no other is possible.
+
+    Args:
+        tokens: of the answer.
+        starts: where in the answer each token begins.
+        place: where in it the name begins.
+        name: with the quote after it.
+        quoted: all names, each with the quote after it, sorted.
+    """
     sure = 1.0
     for number in range(bisect_right(starts, place) - 1, len(tokens)):
-        known = max(0, starts[number] - place)
-        rests = {other: f'{other}"'[known:] for other in names if f'{other}"'.startswith(f'{name}"'[:known])}
-        if known > len(name) or len(rests) == 1:
+        said = name[: max(0, starts[number] - place)]
+        possible = _led_to(said, quoted)
+        if said == name or len(possible) == 1:
             break
-        sure *= _share(tokens[number], max(0, place - starts[number]), name, rests)
+        sure *= _share(tokens[number], max(0, place - starts[number]), said, quoted.index(name), possible, quoted)
     return sure
 
 
-def _share(token: Token, before: int, name: str, rests: Mapping[str, str]) -> float:
+def _share(token: Token, before: int, said: str, ours: int, possible: range, quoted: Sequence[str]) -> float:
     """The probability of a token among those that go on to a name.
 
     Args:
         token: of a name.
         before: how many of its letters stand before the name.
-        name: which.
-        rests: the names that are still possible, each with what is missing of it and the quote after it.
+        said: the name's letters before it.
+        ours: which of all names it is.
+        possible: which are possible before the token.
+        quoted: all names.
     """
     known = {text: _exp(logprob) for text, logprob in token.top} | {token.text: _exp(token.logprob)}
     start = token.text[:before].lstrip()
-    whole = [(other, f"{start}{rest}") for other, rest in rests.items()]
-    lead = {text: _leads_to(text.lstrip() if before else text, len(start), whole) for text in known}
-    ours = sum(known[text] for text, led in lead.items() if text == token.text or led == {name})
-    others = sum(known[text] for text, led in lead.items() if text != token.text and led - {name})
+    agree, differ, told = 0.0, 0.0, set[int]()
+    for text, share in known.items():
+        reached = text.lstrip() if before else text  # JSON's spaces are all the same
+        led = _led_to(said + reached[len(start) :], quoted) if reached.startswith(start) and len(reached) > len(start) else range(0)
+        told.update(led)
+        if text == token.text or led == range(ours, ours + 1):
+            agree += share
+        elif led:
+            differ += share
     # A name that no token told of leads to is less likely than the least of these, and than all that is left.
-    untold = len(rests.keys() - set[str]().union(*lead.values()))
+    untold = sum(one not in told for one in possible)
     least = min((_exp(logprob) for _, logprob in token.top), default=1.0)
-    others += min(untold * least, max(0.0, 1.0 - sum(known.values())))
-    return ours / (ours + others) if ours else 0.0
+    differ += min(untold * least, max(0.0, 1.0 - sum(known.values())))
+    return agree / (agree + differ) if agree else 0.0
 
 
-def _leads_to(text: str, start: int, whole: Sequence[tuple[str, str]]) -> set[str]:
-    """The names that go on with a token; none if it ends before the first letter of a name.
-
-    Args:
-        text: the token's, without the spaces before an opening quote: JSON's spaces are all the same.
-        start: how many letters there are before a name.
-        whole: names, each with these letters, what is missing of it, and the quote after it.
-    """
-    if len(text) <= start:
-        return set()
-    return {name for name, rest in whole if rest.startswith(text) or text.startswith(rest)}
+def _led_to(text: str, quoted: Sequence[str]) -> range:
+    """The names that begin with a text, by number; if it goes on past the quote of a name, that one."""
+    name, quote, _ = text.partition('"')
+    first = bisect_left(quoted, name + quote)
+    return range(first, bisect_left(quoted, f"{name}{quote}\U0010ffff", first))
 
 
 def _exp(logprob: float) -> float:

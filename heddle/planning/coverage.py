@@ -19,7 +19,7 @@ from heddle.macros.marks import WORDS
 from heddle.macros.schema import parts_of
 from heddle.planning.offer import Offer
 from heddle.planning.words import (
-    NUMBER_RUN,
+    SPELLED,
     bare,
     counts,
     digits,
@@ -128,7 +128,7 @@ def uncovered(text: str, used: Sequence[Any], words: Sequence[str], macros: Sequ
         calls: how many calls there are: "the two repositories" states no more than that.
     """
     plan = _Plan(used, words, macros, calls)
-    return tuple(dict.fromkeys(literal.shown for literal in literals(text) if not plan.covers(literal)))
+    return tuple(dict.fromkeys(literal.shown for literal in dict.fromkeys(literals(text)) if not plan.covers(literal)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,16 +151,16 @@ def literals(text: str) -> Iterator[Literal]:
     capitals_mean_something = any(map(str.islower, text))
     spelled: dict[str, str] = {}
 
-    def in_digits(run: re.Match[str]) -> str:
-        """Number words in digits, where they count: not "one of them", not "two-factor"."""
-        number = digits(run[0].casefold())
-        hyphened = "-" in {text[run.start() - 1 : run.start()], text[run.end() : run.end() + 1]}
-        if hyphened or number in {"0", "1"}:
-            return run[0]
-        return spelled.setdefault(number, run[0]) and number
+    def in_digits(found: re.Match[str]) -> str:
+        """A number in words in digits, where it counts: not in "one of them", not in "two-factor"."""
+        number = digits(found[0])
+        if number in {"0", "1"} or "-" in {text[found.start() - 1 : found.start()], text[found.end() : found.end() + 1]}:
+            return found[0]
+        spelled[number] = found[0]
+        return number
 
     if counts(text):
-        text = scaled(NUMBER_RUN.sub(in_digits, text), spelled)
+        text = scaled(SPELLED.sub(in_digits, text), spelled)
     for piece in _BREAK.split(text):
         token = bare(piece)
         if _is_literal(token, capitals_mean_something):
@@ -194,7 +194,7 @@ class _Plan:
             return True
         if literal.quoted or whole[:1] in {"/", "~"} or "\\" in whole or _CLIMBS.search(whole):
             return False
-        parts = [part for part in self._parts(literal) if any(map(str.isalnum, part))]
+        parts = {part for part in self._parts(literal) if any(map(str.isalnum, part))}
         return all(self._has(part) or self._has(part.removesuffix(".git")) or self._is_own(part) for part in parts)
 
     @staticmethod

@@ -26,11 +26,8 @@ _THOUSANDS: Final = re.compile(r"(?<![\w.,'])\d{1,3}([,_'\u00a0\u202f\u2009])\d{
 _SEPARATED: Final = re.compile(r"\d[,_'\u00a0\u202f\u2009]\d\d\d")
 _LONE_QUOTE: Final = re.compile(r"\"|(?<![^\W_])'|'(?![^\W_])")
 
-_COUNTED: Final = "|".join(number_words.WORDS)
-NUMBER_RUN: Final = re.compile(rf"(?<!\w)(?:{_COUNTED})(?:(?:-| and | )(?:{_COUNTED}))*(?!\w)", re.IGNORECASE)
-"""Number words in a row."""
-_MOST_WORDS: Final = 10
-"""Number words that are read as one number at most; nobody writes longer ones."""
+SPELLED: Final = re.compile(number_words.PATTERN, re.IGNORECASE)
+"""A number in words."""
 _SCALES: Final = {"dozen": 12, "hundred": 100, "thousand": 1_000, "million": 1_000_000, "billion": 1_000_000_000}
 _SCALED: Final = re.compile(
     rf"(?<!\w)(?:(?P<half>half )?an? )?(?:(?P<count>\d+(?:\.\d+)?) )?(?P<scale>{'|'.join(_SCALES)})(?!\w)", re.IGNORECASE
@@ -46,6 +43,9 @@ _NUMBER: Final = re.compile(
 )
 _BEFORE_UNIT: Final = re.compile(r"(?<=\d) (?=[a-z%])")
 _SENTENCE_END: Final = re.compile(r"[.,;:!?]+[)\]}>]*(?!\S)")
+_NO_WORD: Final = re.compile(r"\W")
+_MOST_PLACES: Final = 10_000
+"""Places where a phrase is looked for; beyond, a text is made to keep a planner busy."""
 _INVISIBLE: Final = frozenset({"Cc", "Cf", "Co", "Cn", "Cs"})
 _JOINERS: Final = "\u200c\u200d"  # Persian, Indic scripts and emoji need them
 
@@ -85,7 +85,7 @@ def normal(text: str) -> str:
     text = " ".join(text.split())
     if not counts(text):
         return text
-    text = _COUPLE.sub("2", NUMBER_RUN.sub(lambda run: digits(run[0]), text))
+    text = _COUPLE.sub("2", SPELLED.sub(lambda found: digits(found[0]), text))
     return _MINUS.sub("-", scaled(text))
 
 
@@ -94,19 +94,10 @@ def counts(text: str) -> bool:
     return not _COUNTING.isdisjoint(_LETTERS.findall(text.casefold()))
 
 
-def digits(run: str) -> str:
-    """Number words in a row, each number in digits: "twenty-five" as "25", "one hundred and five hundred" as "100 and 500"."""
-    words = run.replace("-", " ").split()
-    said: list[str] = []
-    start = 0
-    while start < len(words):
-        for end in range(min(len(words), start + _MOST_WORDS), start, -1):
-            number = number_words.cardinal(words[start:end])
-            if number is not None and words[end : end + 1] not in (["hundred"], ["thousand"]):
-                break
-        said.append(words[start] if number is None else str(number))
-        start = end
-    return " ".join(said)
+def digits(spelled: str) -> str:
+    """A number in words, in digits; words that are none as they are."""
+    number = number_words.cardinal(spelled.casefold().replace("-", " ").split())
+    return spelled if number is None else str(number)
 
 
 def scaled(text: str, spelled: MutableMapping[str, str] | None = None) -> str:
@@ -145,11 +136,16 @@ def holds(text: str, phrase: str) -> bool:
 def places(text: str, phrase: str) -> Iterator[tuple[int, int]]:
     """Where a normal text holds a normal phrase: beginnings and ends."""
     start = text.find(phrase) if phrase else -1
-    while start >= 0:
+    for _ in range(_MOST_PLACES):
+        if start < 0:
+            return
         end = start + len(phrase)
         if _may_begin(text, start) and _may_end(text, end):
             yield start, end
-        start = text.find(phrase, start + 1)
+        separator = _NO_WORD.search(text, start)  # a phrase begins after one
+        if separator is None:
+            return
+        start = text.find(phrase, separator.end())
 
 
 def _joins(letter: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from heddle.control.fleet import RouterCard, WorkerCard
+from heddle.control.fleet import OrchestratorCard, RouterCard, WorkerCard
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,6 +13,7 @@ class Crew:
 
     routers: tuple[RouterCard, ...]
     workers: tuple[WorkerCard, ...]
+    orchestrators: tuple[OrchestratorCard, ...] = ()
 
     @property
     def digests(self) -> tuple[str, ...]:

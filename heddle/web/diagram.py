@@ -81,14 +81,14 @@ _WIDE: Final = {
     "outcomes": (916, 186, 144, 80),
 }
 _TALL: Final = {
-    "goals": (0, 0, 156, 80),
-    "orchestrator": (184, 0, 156, 80),
-    "router": (184, 120, 156, 92),
-    "waiting": (0, 120, 140, 92),
-    "queues": (0, 252, 340, 170),
-    "workers": (0, 462, 156, 80),
-    "outcomes": (184, 462, 156, 80),
-    "dead": (0, 574, 340, 60),
+    "goals": (0, 0, 156, 92),
+    "orchestrator": (184, 0, 156, 92),
+    "router": (184, 132, 156, 92),
+    "waiting": (0, 132, 152, 92),
+    "queues": (0, 264, 340, 170),
+    "workers": (0, 474, 156, 80),
+    "outcomes": (184, 474, 156, 80),
+    "dead": (0, 586, 340, 60),
 }
 
 
@@ -116,16 +116,16 @@ def _wide(flow: Flow, rates: Rates | None, crew: Crew | None) -> Picture:
 def _tall(flow: Flow, rates: Rates | None, crew: Crew | None) -> Picture:
     held: Pace = "slow" if flow[subjects.DEFER].messages else "still"
     lines = (
-        _line("planned", "M156 40 H184", pace=_pace(rates.goals if rates else None)),
-        _line("sent", "M262 80 V120", _per(rates, "incoming"), 272, 104, anchor="start"),
-        _line("deferred", "M184 152 H140", pace=held),
-        _line("due", "M140 180 H184", pace=held),
-        _line("routed", "M262 212 V252", _per(rates, "routed"), 272, 236, anchor="start"),
-        _line("taken", "M78 422 V462", _taken(rates), 88, 446, anchor="start"),
-        _line("ended", "M156 502 H184", pace=_pace(rates.ended if rates else None)),
-        _line("died", "M262 542 V574", _per(rates, "dead"), 272, 562, anchor="start", tone="bad"),
+        _line("planned", "M156 46 H184", pace=_pace(rates.goals if rates else None)),
+        _line("sent", "M262 92 V132", _per(rates, "incoming"), 272, 116, anchor="start"),
+        _line("deferred", "M184 164 H152", pace=held),
+        _line("due", "M152 192 H184", pace=held),
+        _line("routed", "M262 224 V264", _per(rates, "routed"), 272, 248, anchor="start"),
+        _line("taken", "M78 434 V474", _taken(rates), 88, 458, anchor="start"),
+        _line("ended", "M156 514 H184", pace=_pace(rates.ended if rates else None)),
+        _line("died", "M262 554 V586", _per(rates, "dead"), 272, 574, anchor="start", tone="bad"),
     )
-    return Picture("tall", 340, 636, _boxes(_TALL, flow, crew), lines)
+    return Picture("tall", 340, 648, _boxes(_TALL, flow, crew), lines)
 
 
 def _boxes(places: dict[str, tuple[int, int, int, int]], flow: Flow, crew: Crew | None) -> tuple[Box, ...]:
@@ -135,12 +135,21 @@ def _boxes(places: dict[str, tuple[int, int, int, int]], flow: Flow, crew: Crew 
     held, dead = flow[subjects.DEFER].messages, flow[subjects.DEAD].messages
     routers = len(crew.routers) if crew else None
     workers = len(crew.workers) if crew else None
+    planners = len(crew.orchestrators) if crew else None
     drift = crew is not None and len(crew.digests) > 1
     rules = "rules disagree" if drift else f"rules {crew.digests[0]}" if crew and crew.digests else "no rules"
     incoming = flow[subjects.INCOMING].messages
     return (
         Box("goals", "Goals", "/goals", *places["goals"], count(flow[subjects.GOALS].messages), ("waiting",)),
-        Box("orchestrator", "Orchestrator", "/goals", *places["orchestrator"], count(flow.planning), ("being planned",)),
+        Box(
+            "orchestrator",
+            "Orchestrator",
+            "/workers#orchestrators",
+            *places["orchestrator"],
+            count(flow.planning),
+            ("being planned", _number_of(planners, "replica")),
+            _tone(planners == 0 and flow[subjects.GOALS].messages, "bad"),
+        ),
         Box(
             "router",
             "Router",

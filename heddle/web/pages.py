@@ -74,6 +74,7 @@ class Desk:
         poller: reads for all pages.
         guard: who may do what.
         shelf: gives the macros that are known here.
+        server: the NATS server's address, without what one logs in with.
         operator: who changes things here, for the records: user@host.
         clock: seconds since the epoch.
     """
@@ -82,16 +83,11 @@ class Desk:
     poller: Poller
     guard: Guard
     shelf: Callable[[], Shelf]
+    server: str
     operator: str
     clock: Callable[[], float] = time.time
     templates: Environment = field(default_factory=environment)
     rendered: dict[Hashable, tuple[int, Mapping[str, str]]] = field(default_factory=dict)
-
-    @property
-    def server(self) -> str:
-        """The NATS server's address, without what one logs in with."""
-        url = self.client.connected_url
-        return "NATS" if url is None else f"{url.hostname}:{url.port}" if url.port else str(url.hostname)
 
 
 @dataclass(frozen=True, slots=True)

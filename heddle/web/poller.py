@@ -35,12 +35,14 @@ class Topic(Generic[T]):
         read: reads it.
         streams: those that it depends on; it is read again only when one of them has changed. None: every time.
         rest: seconds between two readings, at least; for what is dear.
+        late: for what takes long: nobody waits for it, it is there at some later moment.
     """
 
     key: Hashable
     read: Callable[[Client], Awaitable[T]]
     streams: frozenset[str] | None = None
     rest: float = 0.0
+    late: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,8 @@ class Moment:
     Attributes:
         number: counts the readings; the same number is the same moment.
         values: of topics, by their keys; the last that could be read.
-        problem: why something could not be read just now.
+        problem: why the server could not be asked just now.
+        problems: of topics that could not be read, by their keys.
         flow: the streams and queues.
         history: the rates of the last readings, the newest last; empty until there are two.
     """
@@ -58,12 +61,18 @@ class Moment:
     number: int
     values: Mapping[Hashable, Any]
     problem: str | None
+    problems: Mapping[Hashable, str]
     flow: Flow
     history: tuple[Rates, ...]
 
     def of(self, topic: Topic[T]) -> T | None:
         """A topic's value; None if it could not be read yet."""
         return cast("T | None", self.values.get(topic.key))
+
+    @property
+    def trouble(self) -> str | None:
+        """Why something could not be read."""
+        return self.problem or next(iter(self.problems.values()), None)
 
     @property
     def rates(self) -> Rates | None:
@@ -80,6 +89,7 @@ class _Known:
     problem: str | None = None
     read: float = -1e9
     looked: float = -1e9
+    reading: asyncio.Task[None] | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -104,6 +114,7 @@ class Poller:
     _problem: str | None = None
     _next: asyncio.Event = field(default_factory=asyncio.Event)
     _reading: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _late: set[asyncio.Task[None]] = field(default_factory=set)
     _over: bool = False
 
     async def look(self, *topics: Topic[Any]) -> Moment:
@@ -161,6 +172,8 @@ class Poller:
         """Let the followers go."""
         self._over = True
         self._tell()
+        for task in self._late:
+            task.cancel()
 
     def _tell(self) -> None:
         told, self._next = self._next, asyncio.Event()
@@ -196,20 +209,28 @@ class Poller:
         unchanged = streams is not None and streams == known.streams and known.problem is None
         if unchanged or now - known.read < topic.rest:
             return
+        if not topic.late:
+            await self._fetch(topic, known, streams)
+        elif known.reading is None or known.reading.done():
+            known.reading = asyncio.create_task(self._fetch(topic, known, streams), name="dashboard-reading")
+            self._late.add(known.reading)
+            known.reading.add_done_callback(self._late.discard)
+
+    async def _fetch(self, topic: Topic[Any], known: _Known, streams: Any) -> None:
         try:
             known.value = await topic.read(self.client)
-            known.streams, known.problem, known.read = streams, None, now
+            known.streams, known.problem, known.read = streams, None, self.clock()
         except Exception as error:  # noqa: BLE001  # as above
             known.problem = _why(error)
         self._number += 1
 
     def _moment(self, topics: tuple[Topic[Any], ...]) -> Moment:
         known = {topic.key: self._known.get(topic.key) or _Known() for topic in topics}
-        problems = [self._problem, *(one.problem for one in known.values())]
         return Moment(
             self._number,
             {key: one.value for key, one in known.items()},
-            next((problem for problem in problems if problem), None),
+            self._problem,
+            {key: one.problem for key, one in known.items() if one.problem is not None},
             self._flows[-1] if self._flows else Flow(self.clock()),
             tuple(self._history),
         )

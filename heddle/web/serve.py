@@ -73,7 +73,7 @@ async def dashboard(
     guard = Guard(frozenset(name.lower() for name in names), token, cookie=f"heddle-{port}")
     jobs, searches = Jobs(time.time), Searches()
     async with polling(client) as poller:
-        desk = Desk(client, poller, guard, shelf, operator)
+        desk = Desk(client, poller, guard, shelf, _address(client), operator)
         config = uvicorn.Config(
             application(desk, jobs, searches),
             lifespan="off",
@@ -94,6 +94,12 @@ async def dashboard(
             server.should_exit = True
             with contextlib.suppress(asyncio.CancelledError):
                 await serving
+
+
+def _address(client: Client) -> str:
+    """Where the client is connected, without what it logs in with."""
+    url = client.connected_url
+    return "" if url is None else f"{url.hostname}:{url.port}" if url.port else str(url.hostname)
 
 
 def _listen(host: str, port: int, *, any_port: bool) -> socket.socket:

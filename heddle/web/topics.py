@@ -38,5 +38,5 @@ async def _stats(client: Client) -> Stats:
 CREW: Final = Topic("crew", _crew)
 TIERS: Final = Topic("tiers", _tiers, rest=2.0)
 LATEST_GOALS: Final = Topic("latest goals", _latest, frozenset({subjects.GOALS, GOAL_RECORDS}), rest=2.0)
-BY_CODE: Final = Topic("dead letters by code", deadletters.by_code, frozenset({subjects.DEAD}), rest=5.0)
-STATS: Final = Topic("dead letters in numbers", _stats, frozenset({subjects.DEAD}), rest=10.0)
+BY_CODE: Final = Topic("dead letters by code", deadletters.by_code, frozenset({subjects.DEAD}), rest=5.0, late=True)
+STATS: Final = Topic("dead letters in numbers", _stats, frozenset({subjects.DEAD}), rest=10.0, late=True)

@@ -1,4 +1,4 @@
-"""Workers and router replicas: who is alive, what they serve, by which digests; tiers; queues."""
+"""Workers and replicas: who is alive, what they serve, by which digests and models; tiers; queues."""
 
 from __future__ import annotations
 
@@ -19,6 +19,6 @@ def routes(desk: Desk) -> list[Route]:
         return {"crew": moment.of(CREW), "tiers": moment.of(TIERS), "queues": queue_lines(moment)}
 
     async def workers(request: Request) -> Response:
-        return await show(desk, request, Page("workers", (CREW, TIERS), ("workers", "routers", "tiers", "queues"), view))
+        return await show(desk, request, Page("workers", (CREW, TIERS), ("workers", "orchestrators", "routers", "tiers", "queues"), view))
 
     return [Route("/workers", workers)]

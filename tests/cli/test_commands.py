@@ -106,7 +106,7 @@ def test_without_a_worker_a_task_says_so_keeps_waiting_and_exits_3(nats_url: str
 
 @pytest.mark.usefixtures("roles")
 def test_without_a_worker_a_goal_says_so_keeps_waiting_and_exits_3_with_its_id(nats_url: str, tmp_path: Path) -> None:
-    done = heddle("goal", "echo hi", "--timeout", "4s", "-o", "json", cwd=tmp_path, url=nats_url)
+    done = heddle("goal", "echo hi", "--timeout", "8s", "-o", "json", cwd=tmp_path, url=nats_url)
     assert (done.returncode, "heddle run worker --types echo" in done.stderr, json.loads(done.stdout)["exit_code"]) == (3, True, 3)
 
 

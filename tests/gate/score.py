@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from itertools import permutations
 from typing import Literal
 
-from tests.gate.corpus import Argument, Constant, Flow, Parameter, Workflow
+from tests.gate.corpus import Argument, Constant, Flow, Parameter, Text, Workflow
 
 Kind = Literal["constant", "parameter", "flow"]
 
@@ -76,7 +76,7 @@ def score(workflows: Sequence[Workflow], found: Sequence[Found]) -> Score:
 def kind_of(argument: Argument, workflow: Workflow) -> Kind:
     """What sort of thing an argument is; a text with results in it is a flow.
 
-    A result's field that only echoes an argument of its call is that argument: no log can tell the two apart.
+    A result's field that only echoes an argument of its call is that argument, in a text too: no log can tell the two apart.
     """
     match argument:
         case Constant():
@@ -85,8 +85,11 @@ def kind_of(argument: Argument, workflow: Workflow) -> Kind:
             return "parameter"
         case Flow(step, (str(name),)) if name in workflow.steps[step].arguments:
             return kind_of(workflow.steps[step].arguments[name], workflow)
-        case _:
+        case Flow():
             return "flow"
+        case Text(parts):
+            kinds = {kind_of(part, workflow) for part in parts if isinstance(part, Flow)}
+            return "flow" if "flow" in kinds else "parameter" if "parameter" in kinds else "constant"
 
 
 def _same(workflow: Workflow, found: Found) -> tuple[int, ...] | None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import pytest
@@ -330,3 +332,22 @@ def zone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
 @pytest.mark.parametrize(("text", "value"), [("yesterday", "2026-03-17T00:00:00Z"), ("2026-03-01 12:00", "2026-03-01T12:00:00Z")])
 def test_the_zone_of_the_machine_makes_no_difference(zone: str, text: str, value: str) -> None:
     assert convert("when", text, NOW) == value
+
+
+# --- what the reference says
+
+REFERENCE = (Path(__file__).parents[2] / "docs" / "reference" / "fields.md").read_text()
+ROWS = re.findall(r"^\| `(Days|Bytes|Percent|When)` \|(.*)\|$", REFERENCE, re.MULTILINE)
+STATED = [(kind.lower(), text) for kind, cells in ROWS if cells.count("|") == 2 for text in re.findall("`(.*?)`", cells.rpartition("|")[2])]
+REFUSED = [(kind.lower(), text) for kind, cells in ROWS if cells.count("|") == 1 for text in re.findall("`(.*?)`", cells.partition("|")[0])]
+
+
+@pytest.mark.parametrize(("kind", "text"), STATED)
+def test_what_the_reference_gives_as_text_is_read(kind: Kind, text: str) -> None:
+    assert convert(kind, text, NOW) is not None
+
+
+@pytest.mark.parametrize(("kind", "text"), REFUSED)
+def test_what_the_reference_says_is_refused_is_refused(kind: Kind, text: str) -> None:
+    with pytest.raises(ValueError, match="write"):
+        convert(kind, text, NOW)

@@ -1,4 +1,4 @@
-"""The plans that are right are sent: those of the example macros' own examples, of the evaluation's cases, and of the documents' goals."""
+"""The plans that are right are sent: those of the evaluation's cases, and of the documents' goals."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ from heddle.settings import PlannerSettings, Settings
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 OFFERS: Final = load([str(ROOT / "workflows")])
-EXAMPLES: Final = [(goal, [PlannedCall(macro.name, dict(given))]) for macro in OFFERS.newest() for goal, given in macro.examples]
 CASES: Final = [
     (case["goal"], [PlannedCall(call["macro"], call["arguments"]) for call in case["expect"]])
     for case in yaml.safe_load((ROOT / "workflows" / "eval_cases.yaml").read_text())
@@ -29,7 +28,7 @@ CASES: Final = [
 ]
 
 
-@pytest.mark.parametrize(("goal", "calls"), EXAMPLES + CASES, ids=[goal for goal, _ in EXAMPLES + CASES])
+@pytest.mark.parametrize(("goal", "calls"), CASES, ids=[goal for goal, _ in CASES])
 def test_the_plan_that_a_goal_stands_for_is_sent(goal: str, calls: list[PlannedCall]) -> None:
     assert review(calls, OFFERS, Asked(goal, {}, 0.0), 16).problems == ()
 

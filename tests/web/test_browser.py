@@ -68,16 +68,15 @@ async def opened(browser: Browser, address: str, size: tuple[int, int] = DESKTOP
 
 
 async def some_life(ground: Ground, served: Board) -> list[str]:
-    """A goal that completed, one that failed, a letter; and the addresses of every page there is."""
-    goals = [new_goal(text) for text in ("echo hello", "break hello")]
-    for goal in goals:
-        await submit_goal(ground.client, goal)
-        await ground.outcomes(under=f"heddle.outcomes.goal.{goal.goal_id}.>")
+    """A goal that failed, letters, a dry run; and the addresses of every kind of page, those with the most in them first."""
+    goal = new_goal("break hello")
+    await submit_goal(ground.client, goal)
     await ground.publish(subjects.TASKS_INCOMING, {"worker_type": "unruled", "payload": {"word": "<b>" * 40}})
     letters = await ground.letters(2)
+    await ground.outcomes(under=f"heddle.outcomes.goal.{goal.goal_id}.>")
     job = (await served.post("/dead/many", do="forecast")).headers["location"]
-    paths = ["/", "/goals", *(f"/goals/{goal.goal_id}" for goal in goals), "/dead", *(f"/dead/{letter.id}" for letter in letters)]
-    return [*paths, job, "/dead/trail", "/rules", "/workers", "/macros", "/macros/echo"]
+    crowded = ["/", f"/goals/{goal.goal_id}", f"/dead/{letters[0].id}", job]
+    return [*crowded, "/goals", "/dead", "/dead/trail", "/rules", "/workers", "/macros", "/macros/echo"]
 
 
 WCAG: Final = "['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa']"
@@ -106,10 +105,12 @@ async def test_what_is_not_accessible_would_be_found(browser: Browser) -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "scheme", "rules"), [(DESKTOP, "light", WCAG), (PHONE, "dark", COLOURS_AND_SIZES)], ids=["desktop, light", "phone, dark"]
+    ("size", "scheme", "rules", "pages"),
+    [(DESKTOP, "light", WCAG, 11), (PHONE, "dark", COLOURS_AND_SIZES, 4)],
+    ids=["desktop, light", "phone, dark"],
 )
 async def test_every_page_fits_its_window_is_accessible_and_complains_of_nothing(
-    ground: Ground, browser: Browser, size: tuple[int, int], scheme: str, rules: str
+    ground: Ground, browser: Browser, size: tuple[int, int], scheme: str, rules: str, pages: int
 ) -> None:
     told: dict[str, object] = {}
     async with ground.all_roles(), board(ground) as served:
@@ -121,8 +122,9 @@ async def test_every_page_fits_its_window_is_accessible_and_complains_of_nothing
         for path in paths:
             await page.goto(served.address + path)
             wide = await page.evaluate("document.documentElement.scrollWidth")
-            if wide > size[0] or (found := await faults(page, rules)):
-                told[path] = f"{wide} pixels wide" if wide > size[0] else found
+            found = await faults(page, rules) if path in paths[:pages] else []
+            if wide > size[0] or found:
+                told[path] = f"{wide} pixels wide", found
         await page.context.close()
     assert (told, complaints) == ({}, [])
 

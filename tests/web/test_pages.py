@@ -12,12 +12,14 @@ import httpx
 import pytest
 
 from heddle import macro, subjects
+from heddle.broker.connect import connected
 from heddle.control.goals import new_goal, submit_goal
 from heddle.control.replay import history
 from heddle.messages import DeadLetter
 from heddle.router.reload import Drift
 from heddle.router.router import Router
 from heddle.settings import DashboardSettings
+from heddle.telemetry.observer import Observer
 from heddle.web.serve import dashboard
 from heddle.web.shelf import Shelf
 from tests.support import RULES, Echoed, Ground, Word, echo, eventually, on_ground, registry_of
@@ -74,6 +76,16 @@ async def read(served: Board, path: str, sight: str) -> str:
         return words(await served.page(path))
 
     return await eventually(look, lambda seen: sight in seen)
+
+
+async def test_a_server_that_has_not_seen_heddle_yet_is_no_trouble(nats_url: str) -> None:
+    async with (
+        connected(nats_url, "test", Observer()) as client,
+        dashboard(client, DashboardSettings(port=0), Shelf, "ada") as address,
+        httpx.AsyncClient(base_url=address, trust_env=False) as http,
+    ):
+        pages = {path: (await http.get(path)).text for path in ("/", "/goals", "/dead", "/dead/trail", "/rules", "/workers", "/macros")}
+    assert [path for path, page in pages.items() if 'role="alert"' in page or "could not be read" in page] == []
 
 
 async def test_an_empty_system_says_what_to_type(ground: Ground) -> None:
@@ -237,6 +249,7 @@ async def test_replicas_on_other_rules_are_told_to_disagree(ground: Ground) -> N
 
 async def test_workers_are_shown_with_what_they_promise_and_macros_with_who_serves_them(served: Board) -> None:
     page = await read(served, "/workers", "w1")
+    assert "o1 phrases only" in await read(served, "/workers", "o1")
     digest = words(await served.page("/macros/echo")).partition("contract ")[2].split()[0]
     assert f"echo v1 {digest}" in page
     macros = words(await served.page("/macros"))

@@ -114,15 +114,31 @@ async def test_a_dear_topic_rests_between_readings(poller: Poller, clock: Clock)
     assert counted.reads == 2
 
 
+async def test_nobody_waits_for_a_topic_that_takes_long(ground: Ground, clock: Clock) -> None:
+    poller, done = Poller(ground.client, clock), asyncio.Event()
+
+    async def read(_: Client) -> str:
+        await done.wait()
+        return "at last"
+
+    late, quick = Topic("late", read, late=True), Counted()
+    moment = await poller.look(late, quick.topic)
+    assert (moment.of(late), moment.of(quick.topic)) == (None, 1)
+    done.set()
+    await asyncio.sleep(0)
+    later = await poller.look(late)
+    assert (later.of(late), later.number > moment.number) == ("at last", True)
+
+
 async def test_a_topic_that_cannot_be_read_keeps_its_value_and_says_why_until_it_can(poller: Poller, clock: Clock) -> None:
     counted = Counted()
     assert (await poller.look(counted.topic)).of(counted.topic) == 1
     counted.failing, clock.now = True, clock.now + 1.0
     moment = await poller.look(counted.topic)
-    assert (moment.of(counted.topic), moment.problem) == (1, "not today")
+    assert (moment.of(counted.topic), moment.problem, moment.trouble) == (1, None, "not today")
     counted.failing, clock.now = False, clock.now + 1.0
     moment = await poller.look(counted.topic)
-    assert (moment.of(counted.topic), moment.problem) == (2, None)
+    assert (moment.of(counted.topic), moment.trouble) == (2, None)
 
 
 async def test_a_look_within_the_same_second_reads_nothing(poller: Poller) -> None:

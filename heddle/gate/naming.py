@@ -1,0 +1,74 @@
+"""Names for what is generated: fields, variables, classes, macros. Pure."""
+
+from __future__ import annotations
+
+import builtins
+import keyword
+import re
+from collections.abc import Container, Sequence
+from typing import Final
+
+from pydantic import BaseModel
+
+from heddle.messages import is_name
+
+_TAKEN: Final = frozenset({*keyword.kwlist, *keyword.softkwlist, *dir(builtins)})
+MOST_LETTERS: Final = 50
+
+
+def words_of(name: str) -> list[str]:
+    """The words of a name in any style: `latestChanges`, `latest-changes` and `latest_changes` are two each."""
+    apart = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", name)
+    return re.findall(r"[A-Za-z0-9]+", apart)
+
+
+def snake(name: str) -> str:
+    """A name as a variable has it."""
+    told = "_".join(word.lower() for word in words_of(name)) or "value"
+    told = told if told[0].isalpha() else f"n{told}"
+    return f"{told}_" if told in _TAKEN else told
+
+
+def camel(name: str) -> str:
+    """A name as a class has it."""
+    told = "".join(word[0].upper() + word[1:] for word in words_of(name)) or "Value"
+    return told if told[0].isalpha() else f"N{told}"
+
+
+def field_name(path: Sequence[str], taken: Container[str]) -> str:
+    """The name of an input's field for an argument: its own, with what it belongs to before it where that is taken.
+
+    Args:
+        path: the method, the argument, and the keys within it.
+        taken: names of other fields.
+    """
+    own = [snake(part).rstrip("_") for part in path]
+    for first in range(len(own) - 1, -1, -1):
+        name = "_".join(own[first:])
+        if name not in taken and not _clashes(name):
+            return name
+    return unique("_".join(own), taken)
+
+
+def _clashes(name: str) -> bool:
+    """Would a model's field of this name hide something of the model, or not be a name?"""
+    return hasattr(BaseModel, name) or name.startswith("model_") or keyword.iskeyword(name)
+
+
+def macro_name(methods: Sequence[str], taken: Container[str]) -> str:
+    """A name for a macro by what it calls first and last: `latest_then_annotate`."""
+    first, last = snake(methods[0]).rstrip("_"), snake(methods[-1]).rstrip("_")
+    name = first if first == last and len(methods) > 1 else f"{first}_then_{last}"
+    name = f"{name}_{len(methods)}_times" if first == last else name
+    name = name[:MOST_LETTERS].rstrip("_")
+    return unique(name if is_name(name) else f"{name}_macro", taken)
+
+
+def unique(name: str, taken: Container[str]) -> str:
+    """The name, with a number where it is taken."""
+    number = 1
+    told = name
+    while told in taken:
+        number += 1
+        told = f"{name}_{number}"
+    return told
