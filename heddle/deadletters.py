@@ -99,7 +99,7 @@ def end_of_unreadable(
     subject = letter_id = None
     if task_id is not None:
         subject = subjects.goal_outcome(task_id, generation) if goal else subjects.task_outcome(task_id, parent, generation)
-        letter_id = subjects.task_letter(task_id, generation)
+        letter_id = (subjects.goal_letter if goal else subjects.task_letter)(task_id, generation)
     worker_type, tier = parsed.get("worker_type"), parsed.get("model_tier")
     return Ending(
         code=Code.INVALID_TASK_MESSAGE,

@@ -378,7 +378,7 @@ class Orchestrator:
         return Ending(
             code=code,
             detail=detail,
-            letter_id=subjects.task_letter(goal_id, generation),
+            letter_id=subjects.goal_letter(goal_id, generation),
             subject=subjects.goal_outcome(goal_id, generation),
             at=now,
             by=f"orchestrator/{self.replica}",

@@ -235,6 +235,11 @@ def task_letter(task_id: str, generation: int) -> str:
     return f"{task_hash(task_id)}-{generation}"
 
 
+def goal_letter(goal_id: str, generation: int) -> str:
+    """The id of the letter that tells of a goal's failed outcome; another than that of a task of the same name."""
+    return task_letter(f"goal {goal_id}", generation)
+
+
 def source_letter(stream: str, created: int, sequence: int) -> str:
     """The id of the letter of a message that no task can be read from."""
     return f"{stream}-{created}-{sequence}"

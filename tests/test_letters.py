@@ -251,6 +251,14 @@ def test_a_failed_outcome_of_somebody_else_s_making_implies_no_letter() -> None:
     assert letter_of(TaskResult(task_id="1", worker_type="a", status="failed", error="x"), b"{}") is None
 
 
+def test_a_goal_and_a_task_of_one_name_have_letters_of_their_own() -> None:
+    goal, task = (
+        end_of_unreadable(body, "no", source=SOURCE, at=0.0, by="a", rules=None, goal=goal)
+        for body, goal in ((b'{"goal_id":"x"}', True), (b'{"task_id":"x"}', False))
+    )
+    assert goal.letter_id != task.letter_id
+
+
 # --- the failed outcome
 
 

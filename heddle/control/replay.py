@@ -213,20 +213,22 @@ async def _each(
     """Do it to every chosen letter, a few at a time, and not faster than the rate."""
     at_once = _AT_ONCE if rate is None else max(1, min(_AT_ONCE, int(rate / _STEPS)))
     total = await number_of(client, chosen) if progress is not None else 0
-    started, done = time.monotonic(), 0
+    started, looked_at, done = time.monotonic(), 0, 0
     async for some in taken(client, chosen, at_once):
         if rate is not None:
             await asyncio.sleep(started + done / rate - time.monotonic())
-        steps = await asyncio.gather(*(_step(do, one) for one in some))
-        done += len(steps)
+        steps = await asyncio.gather(*(_step(do, one) for one in some if one is not None), return_exceptions=True)
+        looked_at, done = looked_at + len(some), done + len(steps)
         for step in steps:
-            if step is not None:
+            if not isinstance(step, BaseException):
                 yield step
+        if (broken := next((step for step in steps if isinstance(step, BaseException)), None)) is not None:
+            raise broken
         if progress is not None:
-            progress(done, max(total, done))
+            progress(looked_at, max(total, looked_at))
 
 
-async def _step(do: Callable[[Kept], Awaitable[Step]], one: Kept | Step | None) -> Step | None:
+async def _step(do: Callable[[Kept], Awaitable[Step]], one: Kept | Step) -> Step:
     return await do(one) if isinstance(one, Kept) else one
 
 

@@ -141,6 +141,13 @@ async def test_letters_go_not_faster_than_the_rate_and_each_once(ground: Ground)
     assert took >= 25 / 50.0
 
 
+async def test_letters_that_are_read_in_vain_do_not_count_for_the_rate(ground: Ground) -> None:
+    await dead(ground, *(f"t{number}" for number in range(20)))
+    async with asyncio.timeout(10):
+        steps = await replayed(ground, Wanted(text='"task_id":"t19"'), rate=0.5)
+    assert len(steps) == 1
+
+
 async def test_letters_go_oldest_first_and_those_that_come_meanwhile_stay(ground: Ground) -> None:
     """Or a run over all that comes back would never end."""
     await dead(ground, "a", "b", "c")
