@@ -121,6 +121,8 @@ class StreamSettings(Section):
     backlog_per_subject: int = Field(100_000, ge=1, description="Routed tasks that may wait per worker type and tier.")
     decisions_max_bytes: int = Field(256 << 20, ge=1 << 20, description="Bytes of recorded routing decisions kept; the oldest go first.")
     decisions_max_age: Seconds = Field(7 * 86_400.0, gt=0, description="Seconds that recorded routing decisions are kept.")
+    sessions_max_bytes: int = Field(256 << 20, ge=1 << 20, description="Bytes of session logs kept; the oldest events go first.")
+    sessions_max_age: Seconds = Field(30 * 86_400.0, gt=0, description="Seconds that session logs are kept.")
     replicas: int = Field(1, ge=1, le=5, description="Copies of every stream in a cluster.")
 
 

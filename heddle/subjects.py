@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import Final, NamedTuple
 
-from heddle.messages import task_hash
+from heddle.messages import TOKEN_PATTERN, task_hash
 
 GOALS_INCOMING: Final = "heddle.goals.incoming"
 TASKS_INCOMING: Final = "heddle.tasks.incoming"
@@ -21,6 +22,7 @@ ORIGINALS: Final = "HEDDLE_ORIGINALS"
 DEAD: Final = "HEDDLE_DEAD"
 DECISIONS: Final = "HEDDLE_DECISIONS"
 LEASES: Final = "HEDDLE_LEASES"
+SESSIONS: Final = "HEDDLE_SESSIONS"
 
 CLAIMS: Final = "HEDDLE_CLAIMS"
 GOAL_RECORDS: Final = "HEDDLE_GOAL_RECORDS"
@@ -90,6 +92,11 @@ def decisions(replica: str) -> str:
     return f"heddle.decisions.{replica}"
 
 
+def session(name: str) -> str:
+    """Where the events of a session are logged; a name that cannot be a subject's token stands as its hash."""
+    return f"heddle.sessions.{name if re.fullmatch(TOKEN_PATTERN, name) else task_hash(name)}"
+
+
 def router_card(replica: str) -> str:
     """Where a router replica announces itself in HEDDLE_WORKERS, beside the workers."""
     return f"router.{replica}"
@@ -134,6 +141,12 @@ def cancelled_goal(goal_id: str, generation: int) -> str:
 def goal_record(goal_id: str, generation: int) -> str:
     """Under which key HEDDLE_GOAL_RECORDS holds a goal's state; the only keys of two tokens there."""
     return f"{goal_id}.{generation}"
+
+
+def is_goal_record(key: str) -> bool:
+    """Is this key of HEDDLE_GOAL_RECORDS a goal's state?"""
+    goal_id, _, generation = key.rpartition(".")
+    return generation.isdecimal() and bool(goal_id) and "." not in goal_id
 
 
 def parked(record: str) -> str:

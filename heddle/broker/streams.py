@@ -90,6 +90,14 @@ def stream_configs(settings: StreamSettings) -> list[Config]:
             "allow_direct": True,
             "max_age": int(settings.decisions_max_age * _SECOND),
         },
+        {
+            "name": subjects.SESSIONS,
+            "subjects": ["heddle.sessions.*"],
+            "max_bytes": settings.sessions_max_bytes,
+            "discard": "old",
+            "allow_direct": True,
+            "max_age": int(settings.sessions_max_age * _SECOND),
+        },
     ]
     streams.append(
         {  # counters of windows that are long over go first

@@ -81,6 +81,8 @@ def shape_of(annotation: Any) -> Shape:
 def _union(shapes: Sequence[Shape]) -> Shape:
     """Several types in one; of one type or nothing, the parts are those of the one."""
     others = [shape for shape in shapes if shape.sort != "nothing"]
+    if not others:
+        return NOTHING
     text = " | ".join(dict.fromkeys(shape.text for shape in shapes))
     imports = frozenset().union(*(shape.imports for shape in shapes))
     definitions = tuple(dict.fromkeys(one for shape in shapes for one in shape.definitions))

@@ -25,10 +25,10 @@ def source_of(suggestion: Suggestion) -> str:
         *_handler(suggestion),
     ]
     head = [f'"""The macro `{suggestion.name}`: {_one_line(suggestion.intent)}"""', ""]
-    return "\n".join([*head, *_imports(suggestion), "", "", *body]).rstrip() + "\n"
+    return "\n".join([*head, "from __future__ import annotations", "", *_imports(suggestion), "", "", *body]).rstrip() + "\n"
 
 
-# --- imports
+# --- what it imports
 
 
 def _imports(suggestion: Suggestion) -> list[str]:
@@ -107,7 +107,8 @@ def _field(one: Field) -> list[str]:
         text = "str"
     first = [] if one.required else [_literal(one.default)]
     examples = ", ".join(dict.fromkeys(_one_line(str(value))[:40] for value in parameter.seen[:3]))
-    described = [f"description={_literal(f'The {parameter.name.replace("_", " ")}, such as {examples}.')}"] if examples else []
+    words = parameter.name.replace("_", " ")
+    described = [f"description={_literal(f'The {words}, such as {examples}.')}"] if examples else []
     arguments = [*first, *bounds, *described]
     line = f"    {parameter.name}: {text} = Field({', '.join(arguments)})"
     return [
@@ -237,7 +238,7 @@ def _handler(suggestion: Suggestion) -> list[str]:
         fails = ", ".join(f"{error.name}: {'retry(times=3, backoff=2.0)' if error.retry else 'reject'}" for error in suggestion.errors)
         lines.append(f"    fails={{{fails}}},")
     if suggestion.examples:
-        lines += ["    examples=[", *(f"        ({_literal(goal)}, {_literal(given)})," for goal, given in suggestion.examples), "    ],"]
+        lines += ["    examples=[", *(line for goal, given in suggestion.examples for line in _example(goal, given)), "    ],"]
     if suggestion.phrases:
         lines += ["    phrases=[", *(f"        {_literal(phrase)}," for phrase in suggestion.phrases), "    ],"]
     tools = ", ".join(f"{tool.parameter}: {tool.name}" for tool in _tools(suggestion))
@@ -253,6 +254,11 @@ def _handler(suggestion: Suggestion) -> list[str]:
         lines += _call(suggestion, number, step)
     given = ", ".join(f"{step.output}={step.variable}" for step in _outputs(suggestion))
     return [*lines, f"    return {title}Report({given})", ""]
+
+
+def _example(goal: str, given: dict[str, Any]) -> list[str]:
+    line = f"        ({_literal(goal)}, {_literal(given)}),"
+    return [line] if len(line) <= WIDTH else ["        (", f"            {_literal(goal)},", f"            {_literal(given)},", "        ),"]
 
 
 def _call(suggestion: Suggestion, number: int, step: Step) -> list[str]:
