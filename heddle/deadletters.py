@@ -9,6 +9,7 @@ import base64
 import codecs
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -16,10 +17,11 @@ import pydantic_core
 from nats.aio.client import Client
 
 from heddle import events, subjects
+from heddle.broker.connect import EXPECTED_LAST, NOT_LAST
 from heddle.broker.outcomes import first_outcome
-from heddle.broker.relay import Outbox
+from heddle.broker.relay import Headers, Outbox
 from heddle.envelope import Routable
-from heddle.errors import CODES, Code
+from heddle.errors import CODES, Code, Refused
 from heddle.messages import (
     GOAL_WORKER_TYPE,
     DeadLetter,
@@ -159,7 +161,19 @@ def end_of_task(
     )
 
 
-def failed_result(ending: Ending) -> TaskResult:
+_TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-(?P<trace_id>[0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}.*")
+
+
+def traceparent_of(headers: Headers | None, original: bytes) -> str | None:
+    """The W3C trace context of a message: its header, or what older clients put under `_trace_context`; None if there is none."""
+    found: Any = next((value for key, value in (headers or {}).items() if key.lower() == "traceparent"), None)
+    if found is None and b"_trace_context" in original:
+        context = readable(original).get("_trace_context")
+        found = context.get("traceparent") if isinstance(context, dict) else None
+    return found if isinstance(found, str) and _TRACEPARENT.fullmatch(found) else None
+
+
+def failed_result(ending: Ending, traceparent: str | None = None) -> TaskResult:
     """The failed outcome, which holds all that its letter needs besides the original."""
     return TaskResult(
         task_id=ending.task_id or "",
@@ -180,6 +194,7 @@ def failed_result(ending: Ending) -> TaskResult:
                 "tier": ending.tier,
                 "generation": ending.generation,
                 "id": ending.letter_id,
+                **({"traceparent": traceparent} if traceparent else {}),
             },
         },
     )
@@ -204,12 +219,15 @@ def letter_of(outcome: TaskResult, original: bytes, traceback: str | None = None
     code = Code(told["code"])
     worker_type = None if outcome.worker_type in {subjects.NO_TOKEN, GOAL_WORKER_TYPE} else outcome.worker_type
     carried, encoding, whole = _carried(original)
+    traceparent = told.get("traceparent")
+    trace = _TRACEPARENT.fullmatch(traceparent) if isinstance(traceparent, str) else None
     letter = DeadLetter(
         reason=outcome.error or code.value,
         original_task=None,
         task_id=outcome.task_id or None,
         worker_type=worker_type,
         id=told["id"],
+        kind="goal" if outcome.worker_type == GOAL_WORKER_TYPE else "task",
         code=code.value,
         at=told["at"],
         by=told["by"],
@@ -224,6 +242,8 @@ def letter_of(outcome: TaskResult, original: bytes, traceback: str | None = None
         size=len(original),
         sha256=hashlib.sha256(original).hexdigest(),
         traceback=traceback,
+        trace_id=trace["trace_id"] if trace else None,
+        traceparent=traceparent if trace else None,
     )
     head = letter.model_dump_json(exclude={"original_task"}, exclude_none=True).encode()
     body = head[:-1] + b',"original_task":' + carried + b"}"
@@ -267,17 +287,33 @@ def _short(detail: str) -> str:
     return clean if len(clean) <= _DETAIL else f"{clean[:_DETAIL]} …"
 
 
-async def end(client: Client, outbox: Outbox, observer: Observer, ending: Ending, original: bytes, traceback: str | None = None) -> None:
+async def end(
+    client: Client,
+    outbox: Outbox,
+    observer: Observer,
+    ending: Ending,
+    original: bytes,
+    headers: Headers | None = None,
+    traceback: str | None = None,
+) -> None:
     """End a task or goal: its failed outcome, then its dead letter. When this returns the source may be acked.
 
-    An outcome that stands already is never changed: whatever it implies is made sure of instead. A traceback stands in the letter
-    alone, and only in one that whoever saw the error writes: whoever makes the letter again does not know it.
+    An outcome that stands already is never changed: whatever it implies is made sure of instead.
+
+    Args:
+        client: the connection.
+        outbox: publishes.
+        observer: counts letters.
+        ending: how it ends.
+        original: the message as it came.
+        headers: its headers, for the trace that it belongs to.
+        traceback: stands in the letter alone, and only in one that whoever saw the error writes: whoever makes it again does not know it.
 
     Raises:
         OutcomesFull: there is no room; the source must not be acked.
         Refused, BrokerError: the broker did not take it; the source must not be acked.
     """
-    result: Message = failed_result(ending)
+    result: Message = failed_result(ending, traceparent_of(headers, original))
     if ending.subject is not None:
         result = decode(TaskResult, await first_outcome(client, outbox, ending.subject, result.encode()))
     assert isinstance(result, TaskResult)  # noqa: S101  # for the type checker: both branches make one
@@ -287,11 +323,16 @@ async def end(client: Client, outbox: Outbox, observer: Observer, ending: Ending
 async def make_sure_of_letter(
     outbox: Outbox, observer: Observer, outcome: TaskResult, original: bytes, traceback: str | None = None
 ) -> None:
-    """Write the dead letter that an outcome implies, if it implies one; writing it again changes nothing."""
+    """Write the dead letter that an outcome implies, if it implies one and is not there; so every letter is counted and stored once."""
     letter = letter_of(outcome, original, traceback)
     if letter is None:
         return
     if letter.whole is not None:
         await outbox.publish(subjects.original(letter.id), letter.whole)
-    await outbox.publish(letter.subject, letter.body, {"Nats-Msg-Id": letter.id})
-    observer.count(events.DEAD_LETTERS, letter.code)
+    try:
+        await outbox.publish(letter.subject, letter.body, {"Nats-Msg-Id": letter.id, EXPECTED_LAST: "0"})
+    except Refused as refused:
+        if refused.code not in NOT_LAST:
+            raise
+    else:
+        observer.count(events.DEAD_LETTERS, letter.code)

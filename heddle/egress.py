@@ -30,9 +30,24 @@ async def check_egress(settings: Settings, url: str, named: str) -> bool:
 
 def is_private(url: str) -> bool:
     """Does every address of the URL's host lie on this machine or in a private network?"""
-    host = urlsplit(url).hostname or ""
     try:
-        found = {info[4][0] for info in socket.getaddrinfo(host, None)}
-    except (OSError, UnicodeError):
+        return all(map(is_private_address, addresses_of(urlsplit(url).hostname or "")))
+    except OSError:
         return False
-    return all(ipaddress.ip_address(str(address).split("%", 1)[0]).is_private for address in found)
+
+
+def addresses_of(host: str) -> list[str]:
+    """The IP addresses of a host, in the order in which to try them; its own if it is one.
+
+    Raises:
+        OSError: the name does not resolve.
+    """
+    try:
+        return list(dict.fromkeys(str(info[4][0]) for info in socket.getaddrinfo(host, None)))
+    except UnicodeError as error:
+        raise OSError(f"{host!r} cannot be a host's name") from error
+
+
+def is_private_address(address: str) -> bool:
+    """Does the IP address lie on this machine or in a private network?"""
+    return ipaddress.ip_address(address.split("%", 1)[0]).is_private

@@ -131,7 +131,7 @@ class Meaning:
 CODES: dict[Code, Meaning] = {
     Code.INVALID_TASK_MESSAGE: Meaning(
         "The message is not a task or goal of the wire contract: not a JSON object, a required field missing, or a value of the wrong type.",
-        "Correct the sender: the reason names the field. Then publish the message anew.",
+        "Correct the sender: the reason names the field. Then publish the message anew, or replay the letter with `--patch`.",
     ),
     Code.UNKNOWN_TIER: Meaning(
         "The rules have no entry for this worker type, or the tier asked for is not declared.",
@@ -142,12 +142,13 @@ CODES: dict[Code, Meaning] = {
         "Send slower, raise the tier's `rate`, `burst` or `max_wait`, then replay the letter.",
     ),
     Code.EXPIRED: Meaning(
-        "The task's `expires_at` had passed before a worker could start it.",
-        "Replay with a later `expires_at`, or add workers if tasks expire while they queue.",
+        "The task's `expires_at` had passed before a worker could start it, or nobody approved the goal in time.",
+        "Replay with a later `expires_at`, or none: heddle dead replay ID --patch '{\"expires_at\": null}'. Add workers if tasks expire "
+        "while they queue. A goal: replay it, and approve it with `heddle goals approve ID` in time.",
     ),
     Code.PAYLOAD_TOO_LARGE: Meaning(
         "The message's body is larger than `limits.max_payload` of the rules.",
-        "Send a reference (a path, a URL) in place of the data, or raise `limits.max_payload`.",
+        "Send a reference (a path, a URL) in place of the data; or raise `limits.max_payload`, reload the rules, and replay the letter.",
     ),
     Code.BACKLOG_FULL: Meaning(
         "The queue of this worker type and tier stayed at its cap for longer than the tier's `max_wait`.",
@@ -159,11 +160,13 @@ CODES: dict[Code, Meaning] = {
     ),
     Code.INVALID_PAYLOAD: Meaning(
         "The payload does not fit the macro's input schema.",
-        "Compare the payload with `heddle macros show TYPE`; correct the sender and publish the task anew.",
+        "Compare the payload with `heddle macros show TYPE`; correct the sender, then replay the letter with a `--patch` of its payload. "
+        "If the macro is wrong: correct and deploy it, then replay the letter.",
     ),
     Code.UNKNOWN_VERSION: Meaning(
         "No worker knows the `macro_version` that the task names.",
-        "Deploy a worker that serves that version, or send the task without `macro_version`, then replay the letter.",
+        "Deploy a worker that serves that version, then replay the letter; "
+        "or replay it for the newest: heddle dead replay ID --patch '{\"macro_version\": null}'.",
     ),
     Code.HANDLER_FAILED: Meaning(
         "The macro's handler raised an error that another try would not mend, its retries are spent, or its output broke its own schema.",
@@ -181,7 +184,8 @@ CODES: dict[Code, Meaning] = {
     Code.CANCELLED: Meaning("Somebody cancelled the task or its goal.", "Nothing to do; replay the letter if it was a mistake."),
     Code.LOOP: Meaning(
         "The task came through the router more often than `limits.max_hops` allows, or was replayed too often.",
-        "Look for a macro or a script that publishes what it receives; correct it before replaying.",
+        "Look for a macro or a script that publishes what it receives, or replays whatever comes back. When that is mended: "
+        "heddle dead replay ID --patch '{\"hops\": 0}'. A goal is submitted anew.",
     ),
     Code.NO_PLAN: Meaning(
         "The planner gave no plan: its answer was not valid, or no model and no phrase could be used.",

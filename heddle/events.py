@@ -37,8 +37,12 @@ OUTCOMES_ALREADY_STORED = Event("heddle_outcomes_already_stored", "Outcomes that
 DEAD_LETTERS = Event("heddle_dead_letters", "Dead letters written.", ("code",))
 GOALS_PLANNED = Event("heddle_goals_planned", "Goals that became a plan.", ("planned_by",), "info")
 GOALS_ENDED = Event("heddle_goals_ended", "Goals that ended, by their record's status.", ("status",), "info")
+GOALS_AMENDED = Event("heddle_goals_amended", "Records of ended goals that a replayed task's outcome changed.", ("status",), "info")
 GOALS_APPROVED = Event("heddle_goals_approved", "Goals with irreversible macros that a person approved.", (), "info")
 MODEL_CALLS = Event("heddle_model_calls", "Calls of a model that gave an answer.", ("model",))
+MODEL_TESTED = Event("heddle_model_tests", "Lines of progress while the planner's model was tested.", (), "info")
+MODEL_ADMITTED = Event("heddle_models_admitted", "Times that the planner's model had passed its test.", (), "info")
+MODEL_REFUSED = Event("heddle_models_refused", "Times that the planner's model had not passed its test.", (), "error")
 PLANNER_FALLBACKS = Event("heddle_planner_fallbacks", "Goals that a second model was asked to plan, by cause.", ("cause",))
 PLAN_CONFIDENCE = Event(
     "heddle_plan_confidence",

@@ -41,7 +41,7 @@ class GoalState(BaseModel):
 
     Attributes:
         stored: seconds since the epoch at which the goal was stored.
-        planned: the same for its plan; the tasks follow at once, or once they are approved.
+        planned: the same for its plan; the tasks follow at once, or once they are approved. Of a goal that never became a plan, when that was clear.
         confidence: how sure the model was, from 0 to 1.
         warnings: what the plan could not be sure of.
         usage: what the model calls took: [{model, prompt_tokens, answer_tokens, cost}], cost in dollars.
@@ -69,6 +69,15 @@ class GoalState(BaseModel):
     approval: Approval | None = None
     tasks: tuple[TaskMessage, ...]
     record: dict[str, Any] | None = None
+
+    @property
+    def key(self) -> str:
+        """Where HEDDLE_GOAL_RECORDS keeps it."""
+        return subjects.goal_record(self.goal_id, self.generation)
+
+    def encode(self) -> bytes:
+        """As it is kept."""
+        return self.model_dump_json(exclude_none=True).encode()
 
     @property
     def parked(self) -> bool:
@@ -139,7 +148,7 @@ def _task(call: PlannedCall, number: int, goal: Goal, goal_id: str, newest: Mapp
         macro = newest[call.macro]
         what = {"worker_type": macro.name, "payload": call.arguments, "model_tier": macro.tier, "macro_version": macro.version}
     else:
-        payload = {"instruction": goal.instruction, "context": goal.context, "history": []}
+        payload = {"instruction": goal.instruction, "context": goal.context, "history": [], "category": category}
         what = {"worker_type": subjects.NOVEL, "payload": payload, "model_tier": subjects.FRONTIER, "metadata": {"novel": category}}
     passed_on = {key: value for key, value in (goal.model_extra or {}).items() if key.startswith("_")}
     return TaskMessage(
@@ -155,6 +164,18 @@ def _task(call: PlannedCall, number: int, goal: Goal, goal_id: str, newest: Mapp
     )
 
 
+Standing = Literal["waiting", "planning", "parked", "running", "completed", "partial", "failed"]
+"""Where a goal stands: in its stream, with a model, waiting for an approval, with its tasks on their way, or ended."""
+
+
+def standing_of(state: GoalState) -> Standing:
+    """Where a goal stands that has a plan or has ended."""
+    ended: dict[str, Standing] = {"completed": "completed", "partial": "partial"}
+    if state.record is None:
+        return "parked" if state.parked else "running"
+    return ended.get(state.record["status"], "failed")
+
+
 def task_subjects(state: GoalState) -> list[str]:
     """Where the outcomes of a goal's tasks are, in the plan's order."""
     return [subjects.task_outcome(task.task_id or "", state.goal_id, state.generation) for task in state.tasks]
@@ -168,8 +189,7 @@ def finished_record(state: GoalState, outcomes: Sequence[TaskResult], now: float
     where unknown.
     """
     rows = [_row(state, task, outcome) for task, outcome in zip(state.tasks, outcomes, strict=True)]
-    completed = sum(row["status"] == "completed" for row in rows)
-    status = "completed" if completed == len(rows) else "partial" if completed else "failed"
+    status = _status(rows)
     return {
         "goal_id": state.goal_id,
         "instruction": state.instruction,
@@ -184,6 +204,50 @@ def finished_record(state: GoalState, outcomes: Sequence[TaskResult], now: float
         "status": status,
         "total_ms": round((now - state.stored) * 1000),
     }
+
+
+def _status(rows: Sequence[Mapping[str, Any]]) -> Literal["completed", "partial", "failed"]:
+    completed = sum(row["status"] == "completed" for row in rows)
+    return "completed" if completed == len(rows) else "partial" if completed else "failed"
+
+
+def amended_record(state: GoalState, later: Mapping[str, tuple[int, TaskResult]], now: float) -> dict[str, Any] | None:
+    """The record of a goal that has ended, with the outcomes of tasks that were replayed since; None if it has them all.
+
+    A later generation's outcome takes its task's row; `amendments` counts how often that happened, and `amended_at` says when.
+
+    Args:
+        state: with its record.
+        later: by task id, the newest generation that has an outcome, and that.
+        now: seconds since the epoch.
+    """
+    record = state.record or {}
+    rows = {row["task_id"]: row for row in record["tasks"]}
+    newer = {}
+    for task in state.tasks:
+        generation, outcome = later.get(task.task_id or "", (0, None))
+        if outcome is not None and task.task_id in rows and generation > rows[task.task_id].get("generation", state.generation):
+            newer[task.task_id] = {**_row(state, task, outcome), "generation": generation}
+    if not newer:
+        return None
+    told = [newer.get(row["task_id"], row) for row in record["tasks"]]
+    amended = {"amendments": record.get("amendments", 0) + 1, "amended_at": format_time(now)}
+    return {**record, "tasks": told, "status": _status(told), **amended}
+
+
+def unplanned_state(record: dict[str, Any], generation: int, stored: float, now: float) -> GoalState:
+    """What is kept of a goal that never became a plan: its record, so that it is listed with the others."""
+    return GoalState(
+        goal_id=record["goal_id"],
+        generation=generation,
+        instruction=record["instruction"],
+        stored=stored,
+        planned=now,
+        planned_by="",
+        model_calls=record["model_calls"],
+        tasks=(),
+        record=record,
+    )
 
 
 def unplanned_record(goal: Goal, came: Came, plan: Plan, now: float, error: str) -> dict[str, Any]:

@@ -139,7 +139,7 @@ class DeadLetter(Message):
 
     `original_task` is the message as it came: JSON where it is JSON, a string where it is text, base64 where it is
     neither (`encoding` says which). One that is too long is cut: then `truncated` is true, `size` and `sha256` are those of
-    the whole, and the whole bytes are kept under `heddle.original.<id>`.
+    the whole, and the whole bytes are kept under `heddle.original.<id>`. Of a goal's letter `task_id` is the goal's id.
     """
 
     reason: str
@@ -147,6 +147,7 @@ class DeadLetter(Message):
     task_id: str | None = None
     worker_type: str | None = None
     id: str
+    kind: Literal["task", "goal"] = "task"
     code: str
     at: Time
     by: str
@@ -161,6 +162,13 @@ class DeadLetter(Message):
     size: int | None = None
     sha256: str | None = None
     traceback: str | None = None
+    trace_id: str | None = None
+    traceparent: str | None = None
+
+    @property
+    def goal_id(self) -> str | None:
+        """The goal that it tells of, or whose task; None if there is none."""
+        return self.task_id if self.kind == "goal" else self.parent_task_id
 
 
 M = TypeVar("M", bound=Message)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import json
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -18,6 +19,10 @@ from nats.aio.client import Client
 from nats.js.kv import KeyValue
 
 from heddle import deadletters, events, subjects
+from heddle.admission import Admission
+from heddle.amendments import amend, goal_of_replayed
+from heddle.broker.admissions import admissions
+from heddle.broker.cancellations import cancellations
 from heddle.broker.outcomes import OutcomesFull, first_outcome, stored_outcome
 from heddle.broker.parked import Parked, park, parked_goals, unpark
 from heddle.broker.periodic import every
@@ -25,7 +30,16 @@ from heddle.broker.relay import Delivery, Headers, Intake, Outbox, Source, looke
 from heddle.broker.streams import Streams, make_consumer
 from heddle.deadletters import Ending
 from heddle.errors import BrokerError, Code, DecodeError, ModelUnavailable
-from heddle.goals import Came, GoalState, final_result, finished_record, goal_state, task_subjects, unplanned_record
+from heddle.goals import (
+    Came,
+    GoalState,
+    final_result,
+    finished_record,
+    goal_state,
+    task_subjects,
+    unplanned_record,
+    unplanned_state,
+)
 from heddle.messages import GOAL_WORKER_TYPE, Goal, TaskResult, decode, parse_time, task_hash
 from heddle.planner import Planner
 from heddle.planning.goal import Asked
@@ -40,6 +54,7 @@ MODEL_DELAY: Final = 5.0
 CLAIM_DELAY: Final = 1.0
 PARKED_EVERY: Final = 1.0
 """Seconds between looks for goals that were approved, or have waited too long."""
+ANNOUNCE_EVERY: Final = 3.0
 CLAIM_RENEW: Final = 8.0
 """Seconds between renewals of a claim, which lasts 30 s."""
 _FOLLOWED: Final = 256
@@ -57,6 +72,7 @@ class Orchestrator:
 
     Attributes:
         planner: replaced as a whole when macros are read again.
+        cancelled: who cancelled what, by the keys of HEDDLE_CANCEL.
         ended: outcomes known to be stored, by subject, so that a goal's progress costs few requests; only a memory.
     """
 
@@ -69,6 +85,10 @@ class Orchestrator:
     records: KeyValue
     planning: PlanningLog
     ack_wait: float
+    max_replays: int
+    cards: KeyValue
+    admission: Admission | None = None
+    cancelled: Mapping[str, str] = field(default_factory=dict)
     clock: Callable[[], float] = time.time
     goals: Intake = field(init=False)
     outcomes: Intake = field(init=False)
@@ -106,14 +126,19 @@ class Orchestrator:
         try:
             goal = decode(Goal, delivery.body)
         except DecodeError as error:
-            await self._end(delivery.body, self._unreadable(delivery, str(error)))
+            await self._end(delivery.body, self._unreadable(delivery, str(error)), delivery.stored, delivery.headers or {})
             return
         came = _came(goal, delivery)
         key = subjects.goal_record(came.goal_id, goal.generation)
         if delivery.delivered > 1 and await stored_outcome(self.client, subjects.goal_outcome(came.goal_id, goal.generation)) is not None:
             return
+        if goal.generation > self.max_replays:
+            told = f"replayed {goal.generation} times; orchestrator.max_replays is {self.max_replays}"
+            ending = self._unplannable(goal, came, _UNTRIED, Code.LOOP, told)
+            await self._end(delivery.body, ending, came.stored, came.trace)
+            return
         state = await self._state(key)
-        if state is None:
+        if state is None and not await self._end_if_cancelled(delivery.body, goal, came, _UNTRIED):
             async with self._claim(key):
                 state = await self._state(key) or await self._plan(delivery.body, goal, came, key)
         if state is None:
@@ -140,16 +165,27 @@ class Orchestrator:
             raise
         came = replace(came, calls_before=before)
         self.planning.tell(plan)
+        if await self._end_if_cancelled(body, goal, came, plan):
+            return None
         if plan.problem is not None:
             ending = self._unplannable(goal, came, plan, *plan.problem)
-            await self._surely(lambda: self._end(body, ending), plan)
+            await self._surely(lambda: self._end(body, ending, came.stored, came.trace), plan)
             return None
         state = goal_state(goal, came, plan, planner.offers, self.clock(), planner.settings.planner.approval_wait)
-        await self._surely(lambda: self.records.put(key, state.model_dump_json(exclude_none=True).encode()), plan)
+        await self._surely(lambda: self.records.put(key, state.encode()), plan)
         self.observer.see(
             events.GOALS_PLANNED, "planned a goal", planned_by=plan.planned_by, goal_id=came.goal_id, tasks=len(plan.calls), note=plan.note
         )
         return state
+
+    async def _end_if_cancelled(self, body: bytes, goal: Goal, came: Came, plan: Plan) -> bool:
+        """End a goal that was cancelled before its tasks went out; afterwards it is theirs to be cancelled."""
+        by = self.cancelled.get(subjects.cancelled_goal(came.goal_id, goal.generation))
+        if by is None:
+            return False
+        ending = self._unplannable(goal, came, plan, Code.CANCELLED, f"{by} cancelled it before its tasks were sent")
+        await self._surely(lambda: self._end(body, ending, came.stored, came.trace), plan)
+        return True
 
     async def _calls_begun(self, key: str) -> int:
         """How many model calls were begun for this goal, by processes that died in them: all others left a plan, or took them back."""
@@ -213,29 +249,36 @@ class Orchestrator:
         """Let goals go on that were approved, and end those that waited too long; any replica may do it, and one does."""
         with contextlib.suppress(BrokerError, nats.errors.Error, TimeoutError, OutcomesFull):  # it is tried again soon
             for goal in await parked_goals(self.client):
-                if goal.by is not None or goal.until <= self.clock():
+                by = self.cancelled.get(subjects.cancelled_goal(goal.goal_id, goal.generation))
+                if goal.by is not None or by is not None or goal.until <= self.clock():
                     with contextlib.suppress(ClaimedElsewhere):
                         async with self._claim(goal.key):
-                            await self._unpark(goal)
+                            await self._unpark(goal, by)
 
-    async def _unpark(self, goal: Parked) -> None:
+    async def _unpark(self, goal: Parked, cancelled_by: str | None) -> None:
         state = await self._state(goal.key)
         if state is not None and state.approval is not None and state.record is None:
             if goal.by is not None:
                 approval = state.approval.model_copy(update={"by": goal.by, "at": goal.at})
                 state = state.model_copy(update={"approval": approval})
-                await self.records.put(goal.key, state.model_dump_json(exclude_none=True).encode())
+                await self.records.put(goal.key, state.encode())
                 await self.publish_tasks(state)
                 self.observer.see(events.GOALS_APPROVED, "a goal was approved", goal_id=goal.goal_id, by=goal.by)
             else:
-                now = self.clock()
-                told = f"nobody approved {', '.join(goal.macros)} within {round(goal.until - state.planned)} s (planner.approval_wait)"
-                record = finished_record(state.model_copy(update={"tasks": ()}), [], now) | {
-                    "status": "failed",
-                    "error": f"{Code.EXPIRED.value}: {told}",
-                }
-                await self._end(goal.original, self._ending(goal.goal_id, goal.generation, Code.EXPIRED, told, now, record))
+                await self._end_parked(goal, state, cancelled_by)
         await unpark(self.records, goal.key)
+
+    async def _end_parked(self, goal: Parked, state: GoalState, cancelled_by: str | None) -> None:
+        now = self.clock()
+        if cancelled_by is not None:
+            code, told = Code.CANCELLED, f"{cancelled_by} cancelled it before its tasks were sent"
+        else:
+            waited = round(goal.until - state.planned)
+            code, told = Code.EXPIRED, f"nobody approved {', '.join(goal.macros)} within {waited} s (planner.approval_wait)"
+        record = finished_record(state.model_copy(update={"tasks": ()}), [], now)
+        record |= {"status": "failed", "error": f"{code.value}: {told}"}
+        ending = self._ending(goal.goal_id, goal.generation, code, told, now, record)
+        await self._end(goal.original, ending, state.stored, state.trace)
 
     async def on_outcome(self, delivery: Delivery) -> None:
         """A planned task has its outcome: is its goal done?"""
@@ -249,10 +292,14 @@ class Orchestrator:
 
     async def _progress(self, delivery: Delivery) -> None:
         parts = subjects.parse_task_outcome(delivery.subject)
-        key = f"{parts.goal_id}.{parts.generation}"
+        key = subjects.goal_record(parts.goal_id, parts.generation)
         state = await self._state(key)
-        if state is None or state.record is not None or parts.task not in {task_hash(task.task_id or "") for task in state.tasks}:
-            return  # a task with a parent of the client's own, or a goal that has ended
+        if state is None or parts.task not in {task_hash(task.task_id or "") for task in state.tasks}:
+            if parts.generation and (key_before := await goal_of_replayed(self.client, parts)) is not None:
+                await self._amend(key_before)
+            return  # else a task with a parent of the client's own
+        if state.record is not None:
+            return
         self._remember(delivery.subject, decode(TaskResult, delivery.body))
         found = []
         for subject in task_subjects(state):
@@ -273,17 +320,36 @@ class Orchestrator:
             TaskResult,
             await first_outcome(self.client, self.outbox, subjects.goal_outcome(state.goal_id, state.generation), final.encode()),
         )
-        ended = state.model_copy(update={"record": stands.output})
-        await self.records.put(key, ended.model_dump_json(exclude_none=True).encode())
+        await self._keep(state, stands.output)
         self.observer.see(events.GOALS_ENDED, "a goal ended", status=stands.output["status"], goal_id=state.goal_id)
+        if stands.output["status"] != "completed":  # a task that was replayed may have ended before the others
+            await self._amend(key)
+
+    async def _keep(self, state: GoalState, record: dict[str, Any]) -> None:
+        """Keep the record of a goal that has ended; another replica may have done it, and have amended it since."""
+        with contextlib.suppress(nats.js.errors.KeyWrongLastSequenceError):
+            try:
+                entry = await self.records.get(state.key)
+            except nats.js.errors.KeyNotFoundError:
+                await self.records.create(state.key, state.model_copy(update={"record": record}).encode())
+                return
+            there = GoalState.model_validate_json(entry.value or b"")
+            if there.record is None:
+                await self.records.update(state.key, there.model_copy(update={"record": record}).encode(), last=entry.revision)
+
+    async def _amend(self, key: str) -> None:
+        await amend(self.client, self.outbox, self.records, self.observer, key, self.clock())
 
     def _remember(self, subject: str, outcome: TaskResult) -> None:
         self._known[subject] = outcome
         while len(self._known) > _REMEMBERED:
             self._known.popitem(last=False)
 
-    async def _end(self, body: bytes, ending: Ending) -> None:
-        await deadletters.end(self.client, self.outbox, self.observer, ending, body)
+    async def _end(self, body: bytes, ending: Ending, stored: float, trace: Mapping[str, str]) -> None:
+        """End a goal whose tasks were not sent; `stored` is when it came, `trace` are its headers."""
+        await deadletters.end(self.client, self.outbox, self.observer, ending, body, dict(trace))
+        if ending.output is not None:
+            await self._keep(unplanned_state(ending.output, ending.generation, stored, ending.at), ending.output)
         self.observer.see(
             events.GOALS_ENDED,
             "a goal could not go on",
@@ -328,6 +394,17 @@ class Orchestrator:
             delivery.body, detail, source=delivery.origin, at=self.clock(), by=f"orchestrator/{self.replica}", rules=None, goal=True
         )
 
+    async def announce(self) -> None:
+        """Say that this replica is there, and how far its model is admitted."""
+        card = {
+            "replica": self.replica,
+            "model": self.planner.model.name if self.planner.model else None,
+            "admission": self.admission.told if self.admission else None,
+            "macros": sorted(self.planner.offers.macros),
+        }
+        with contextlib.suppress(nats.errors.Error, TimeoutError):
+            await self.cards.put(subjects.orchestrator_card(self.replica), json.dumps(card).encode())
+
     async def drain(self, grace: float) -> None:
         """Take nothing more; let goals in work finish for `grace` seconds, then hand them back."""
         await self.goals.stop()
@@ -337,6 +414,17 @@ class Orchestrator:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+@asynccontextmanager
+async def _beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Work that goes on beside the block, and is ended with it."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
 
 
 def _came(goal: Goal, delivery: Delivery) -> Came:
@@ -361,6 +449,8 @@ def _waiting(state: GoalState, body: bytes) -> Parked:
     )
 
 
+_UNTRIED: Final = Plan("", 0)
+"""Stands for the plan of a goal that no model was asked about."""
 _ANSWER: Final = 4000
 """Characters of a model's raw answer that a failed outcome keeps."""
 
@@ -374,6 +464,10 @@ async def orchestrating(
     outbox = Outbox(client, observer)
     await outbox.start()
     js = client.jetstream()
+    admission = None
+    if planner.model is not None and planner.settings.planner.admission == "on":
+        admission = Admission(planner.model, planner.offers, planner.settings, await admissions(client), observer)
+        planner = replace(planner, admitted=admission.passed)
     orchestrator = Orchestrator(
         client,
         planner,
@@ -384,6 +478,9 @@ async def orchestrating(
         records=await js.key_value(subjects.GOAL_RECORDS),
         planning=PlanningLog(observer, telemetry.capture_argument_drift),
         ack_wait=settings.ack_wait,
+        max_replays=settings.max_replays,
+        cards=await js.key_value(subjects.WORKERS),
+        admission=admission,
     )
     orchestrator.goals = Intake(client, settings.goals, orchestrator.on_goal, observer)
     orchestrator.outcomes = Intake(client, _FOLLOWED, orchestrator.on_outcome, observer)
@@ -408,15 +505,21 @@ async def orchestrating(
             max_ack_pending=_REPLICAS * _FOLLOWED,
         )
 
-    await orchestrator.outcomes.add(Source(subjects.OUTCOMES, streams.created[subjects.OUTCOMES], subjects.FOLLOWER_DURABLE, make_follower))
-    await orchestrator.goals.add(Source(subjects.GOALS, streams.created[subjects.GOALS], subjects.ORCHESTRATOR_DURABLE, make_goals))
-    observer.see(events.ROLE_STARTED, "orchestrating", role="orchestrator", replica=replica, macros=sorted(planner.offers.macros))
+    following = Source(subjects.OUTCOMES, streams.created[subjects.OUTCOMES], subjects.FOLLOWER_DURABLE, make_follower)
+    taking = Source(subjects.GOALS, streams.created[subjects.GOALS], subjects.ORCHESTRATOR_DURABLE, make_goals)
     try:
         async with (
+            cancellations(client) as known,
             looked_after(orchestrator.goals, orchestrator.outcomes, outbox),
             every(PARKED_EVERY, orchestrator.look_at_parked),
             every(telemetry.export_interval, orchestrator.planning.sum_up),
+            every(ANNOUNCE_EVERY, orchestrator.announce, at_once=True),
+            _beside(planner.warm()),
         ):
+            orchestrator.cancelled = known.known
+            await orchestrator.outcomes.add(following)
+            await orchestrator.goals.add(taking)
+            observer.see(events.ROLE_STARTED, "orchestrating", role="orchestrator", replica=replica, macros=sorted(planner.offers.macros))
             yield orchestrator
             await orchestrator.drain(settings.ack_wait)
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -14,6 +15,7 @@ from heddle.planning.goal import Asked
 from heddle.planning.offer import Offers
 from heddle.planning.phrases import NoMatch, Phrasebook, compile_phrases, match_phrases
 from heddle.planning.plan import PHRASES, Plan, Usage
+from heddle.planning.preselection import Index, choose, index_of
 from heddle.planning.prompt import Prefix, prefix_of
 from heddle.planning.review import review
 from heddle.settings import Settings
@@ -27,23 +29,34 @@ async def _uncounted() -> None:
     """Nobody counts the calls."""
 
 
+async def _at_once() -> tuple[str, ...]:
+    """The model need not be admitted."""
+    return ()
+
+
 @dataclass(frozen=True, slots=True)
 class Planner:
     """A planner for some macros, with their code or without; the prompt's prefix and the phrases are made once.
 
     Attributes:
+        index: the prompt's prefix, and the words by which macros are chosen where not all fit.
         model: the planner's own; None for phrases alone.
         second: asked once where the first is not sure, or gives no plan that can be sent.
-        warnings: told with every plan of a model: the demands of its admission that were waived.
+        admitted: waits until the model may plan, and gives what is to be told with every plan of it: demands that were waived.
     """
 
     offers: Offers
-    prefix: Prefix
+    index: Index
     phrasebook: Phrasebook
     settings: Settings
     model: Model | None
     second: Model | None = None
-    warnings: tuple[str, ...] = ()
+    admitted: Callable[[], Awaitable[tuple[str, ...]]] = _at_once
+
+    @property
+    def prefix(self) -> Prefix:
+        """The prompt's prefix with all macros."""
+        return self.index.prefix
 
     async def plan(self, asked: Asked, calling: Callable[[], Awaitable[None]] = _uncounted) -> Plan:
         """Plan a goal: one call of the model at most, and one of a second model where the settings have one.
@@ -63,8 +76,9 @@ class Planner:
                 return plan
             unmatched = f"{plan.problem[1]}, and "
         try:
+            warnings = await self.admitted()
             await calling()
-            plan = await self._by_model(self.model, self.settings.planner.provider, asked)
+            plan = await self._by_model(self.model, self.settings.planner.provider, asked, warnings)
         except ModelUnavailable as error:
             if phrases != "fallback":
                 raise ModelUnavailable(f"{unmatched}{error}", error.remedy) from None
@@ -73,10 +87,22 @@ class Planner:
             return plan
         return await self._again(self.second, plan, asked, calling)
 
-    async def _by_model(self, model: Model, provider: str, asked: Asked) -> Plan:
-        plan = Plan(model.name, 1, warnings=self.warnings)
+    async def warm(self) -> None:
+        """Have the model's server read the prompt's prefix, once the model is admitted, so that the first goal need not wait for it."""
+        if self.model is not None:
+            with suppress(PlanError):  # the first goal will tell
+                await self.admitted()
+                await self.model.warm(self.prefix.prompt("", {}))
+
+    async def _by_model(self, model: Model, provider: str, asked: Asked, warnings: tuple[str, ...] = ()) -> Plan:
+        plan = Plan(model.name, 1, warnings=warnings)
         try:
-            answer = await model.complete(self.prefix.prompt(asked.instruction, asked.context))
+            prefix, selection = choose(self.index, asked, prompt_budget(self.settings))
+        except PlanError as error:
+            return replace(plan, model_calls=0).unsent(error.code, str(error))
+        try:
+            plan = replace(plan, note=selection.note)
+            answer = await model.complete(prefix.prompt(asked.instruction, asked.context))
             plan = replace(plan, answer=answer.text, usage=(self._usage(model.name, provider, answer),))
             plan = replace(plan, stated=parse_answer(answer.text))
         except ModelUnavailable:
@@ -85,7 +111,7 @@ class Planner:
             return replace(plan, answer=error.answer).unsent(error.code, str(error))
         if answer.tokens is None:
             return self._reviewed(replace(plan, warnings=(*plan.warnings, NO_CONFIDENCE)), asked)
-        sure = confidence(answer.tokens, self.prefix.names)
+        sure = confidence(answer.tokens, prefix.names)
         plan = self._reviewed(replace(plan, confidence=sure), asked)
         threshold = self.settings.fallback.threshold
         if plan.problem is None and sure is not None and sure < threshold:
@@ -144,7 +170,12 @@ class Planner:
 
 
 def make_planner(
-    offers: Offers, model: Model | None, settings: Settings, *, second: Model | None = None, warnings: tuple[str, ...] = ()
+    offers: Offers,
+    model: Model | None,
+    settings: Settings,
+    *,
+    second: Model | None = None,
+    admitted: Callable[[], Awaitable[tuple[str, ...]]] = _at_once,
 ) -> Planner:
     """A planner for macros: a registry of live ones, or a catalogue of contracts.
 
@@ -152,5 +183,10 @@ def make_planner(
         DefinitionError: a phrase of a macro cannot be used.
     """
     categories: Mapping[str, str] = {name: category.intent for name, category in settings.novel.items()}
-    prefix = prefix_of(offers, categories)
-    return Planner(offers, prefix, compile_phrases(offers.newest()), settings, model, second, warnings)
+    index = index_of(offers, prefix_of(offers, categories))
+    return Planner(offers, index, compile_phrases(offers.newest()), settings, model, second, admitted)
+
+
+def prompt_budget(settings: Settings) -> int:
+    """Tokens that a prompt may have: the model's context without what is kept for its answer."""
+    return settings.planner.num_ctx - settings.planner.num_predict

@@ -77,10 +77,29 @@ class PlannerSettings(Section):
     num_predict: int = Field(1024, ge=16, description="Tokens the model may answer with.")
     keep_alive: str = Field("30m", description="How long an Ollama server keeps the model in memory after a call.")
     max_tasks: int = Field(16, ge=1, description="Tasks one plan may have.")
-    approval_wait: Seconds = Field(86_400.0, gt=0, description="Seconds that a goal with an irreversible macro waits for its approval.")
+    approval_wait: Seconds = Field(
+        86_400.0,
+        gt=0,
+        le=6 * 86_400.0,
+        description="Seconds that a goal with an irreversible macro waits for its approval; at most six days.",
+    )
     admission: Literal["on", "off"] = Field("on", description="on: a model plans goals only after it has passed its test on these macros.")
     admit: tuple[Literal["parameters", "instruct", "bits", "examples"], ...] = Field(
         (), description="Demands of the admission that are waived, with a warning in every goal's record."
+    )
+
+
+class FrontierSettings(Section):
+    """The frontier worker: a model with tools, for what no macro does."""
+
+    provider: str | None = Field(None, description="The model's name under `providers`; without one there is no frontier worker.")
+    max_turns: int = Field(12, ge=1, description="Answers of the model in one conversation.")
+    max_tool_calls: int = Field(40, ge=0, description="Calls of tools in one conversation.")
+    max_tokens: int = Field(200_000, ge=1, description="Tokens of prompts and answers in one conversation.")
+    max_cost: float = Field(1.0, ge=0, description="Dollars that one conversation may cost, by the provider's prices.")
+    timeout: Seconds = Field(300.0, gt=0, description="Seconds that one conversation may take.")
+    fallback_tools: tuple[str, ...] | None = Field(
+        None, description="Tools for tasks that fell back; without it, those of the macro that they fell back from."
     )
 
 
@@ -96,6 +115,7 @@ class OrchestratorSettings(Section):
 
     ack_wait: Seconds = Field(10.0, gt=0.2, description="Seconds until an unacknowledged goal goes to another replica.")
     goals: int = Field(4, ge=1, description="Goals planned at the same time.")
+    max_replays: int = Field(8, ge=0, description="Times that a goal may be replayed; once more, and it ends as `loop`.")
 
 
 class WorkerSettings(Section):
@@ -118,10 +138,15 @@ class StreamSettings(Section):
     outcomes_max_age: Seconds = Field(86_400.0, gt=0, description="Seconds that outcomes are kept.")
     dead_max_msgs: int = Field(1_000_000, ge=1, description="Dead letters kept; the oldest go first.")
     dead_max_age: Seconds = Field(30 * 86_400.0, gt=0, description="Seconds that dead letters and cut originals are kept.")
+    dead_max_bytes: int = Field(
+        2 << 30, ge=1 << 20, description="Bytes of dead letters kept, and as many of cut originals; the oldest go first."
+    )
+    audit_max_age: Seconds = Field(365 * 86_400.0, gt=0, description="Seconds that it is kept who replayed or dropped a dead letter.")
+    audit_max_bytes: int = Field(256 << 20, ge=1 << 20, description="Bytes of that; the oldest go first.")
     backlog_per_subject: int = Field(100_000, ge=1, description="Routed tasks that may wait per worker type and tier.")
     decisions_max_bytes: int = Field(256 << 20, ge=1 << 20, description="Bytes of recorded routing decisions kept; the oldest go first.")
     decisions_max_age: Seconds = Field(7 * 86_400.0, gt=0, description="Seconds that recorded routing decisions are kept.")
-    sessions_max_bytes: int = Field(256 << 20, ge=1 << 20, description="Bytes of session logs kept; the oldest events go first.")
+    sessions_max_bytes: int = Field(256 << 20, ge=1 << 20, description="Bytes of session logs kept; the oldest go first.")
     sessions_max_age: Seconds = Field(30 * 86_400.0, gt=0, description="Seconds that session logs are kept.")
     replicas: int = Field(1, ge=1, le=5, description="Copies of every stream in a cluster.")
 
@@ -134,6 +159,15 @@ class TelemetrySettings(Section):
         True, description="Count, per macro and field, values that were converted, defaulted or ungrounded."
     )
     export_interval: Seconds = Field(300.0, gt=0, description="Seconds between two log lines that sum up the drift.")
+
+
+class DashboardSettings(Section):
+    """The web page of `heddle dashboard` and `heddle up`."""
+
+    host: str = Field("127.0.0.1", description="Where it listens; beyond loopback it needs a token.")
+    port: int = Field(4280, ge=0, le=65535, description="Its port; 0 is any free one.")
+    token: SecretStr | None = Field(None, min_length=16, description="What one has to know to get in; 16 characters or more.")
+    names: tuple[str, ...] = Field((), description="Names by which browsers reach it, besides this machine's own and its addresses.")
 
 
 class ForgeSettings(Section):
@@ -163,7 +197,9 @@ class Settings(BaseSettings):
     orchestrator: OrchestratorSettings = OrchestratorSettings()
     worker: WorkerSettings = WorkerSettings()
     streams: StreamSettings = StreamSettings()
+    frontier: FrontierSettings = FrontierSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
+    dashboard: DashboardSettings = DashboardSettings()
     forge: ForgeSettings = ForgeSettings()
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Writes what a relay resolved into a task's own bytes, without decoding and encoding the rest."""
+"""Writes what a relay resolved, or a replay counts, into a message's own bytes, without decoding and encoding the rest."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from heddle.envelope import Routable
 _BACKSLASH = ord("\\")
 """A single byte is looked for faster than a word; where there is an escape, a key may be hidden in it."""
 _TIER = re.compile(rb'(\s*:\s*)"[a-z0-9_-]*"')
-_ATTEMPT = re.compile(rb"(\s*:\s*)\d+")
+_NUMBER = re.compile(rb"(\s*:\s*)\d+")
 
 
 def routed_body(body: bytes, task: Routable, task_id: str, tier: str) -> bytes:
@@ -36,7 +36,17 @@ def with_task_id(body: bytes, task: Routable, task_id: str) -> bytes:
 
 def with_attempt(body: bytes, attempt: int) -> bytes:
     """The task's bytes with this number of its attempt in them; of a task that was tried again the number stands there already."""
-    return _changed(body, "attempt", attempt, _ATTEMPT) if attempt > 2 else _with(body, "attempt", attempt)
+    return _changed(body, "attempt", attempt, _NUMBER) if attempt > 2 else _with(body, "attempt", attempt)
+
+
+def with_number(body: bytes, key: str, number: int, *, there: bool) -> bytes:
+    """A message's bytes with this number under this key; `there` says whether it has that key, with a number, at the top."""
+    return _changed(body, key, number, _NUMBER) if there else _with(body, key, number)
+
+
+def with_text(body: bytes, key: str, text: str) -> bytes:
+    """A message's bytes with this text under a key that it does not have, or has as null."""
+    return _with(body, key, text)
 
 
 def _changed(body: bytes, key: str, value: str | int, pattern: re.Pattern[bytes]) -> bytes:

@@ -6,7 +6,7 @@ import hashlib
 import re
 from typing import Final, NamedTuple
 
-from heddle.messages import TOKEN_PATTERN, task_hash
+from heddle.messages import task_hash
 
 GOALS_INCOMING: Final = "heddle.goals.incoming"
 TASKS_INCOMING: Final = "heddle.tasks.incoming"
@@ -20,6 +20,7 @@ TASKS: Final = "HEDDLE_TASKS"
 OUTCOMES: Final = "HEDDLE_OUTCOMES"
 ORIGINALS: Final = "HEDDLE_ORIGINALS"
 DEAD: Final = "HEDDLE_DEAD"
+AUDIT: Final = "HEDDLE_AUDIT"
 DECISIONS: Final = "HEDDLE_DECISIONS"
 LEASES: Final = "HEDDLE_LEASES"
 SESSIONS: Final = "HEDDLE_SESSIONS"
@@ -35,6 +36,8 @@ TIERS_KEY: Final = "tiers"
 """Where HEDDLE_META holds the names of the declared tiers, separated by blanks."""
 FALLBACK_KEY: Final = "fallback"
 """Where HEDDLE_META says whether the rules have a worker type that tasks can fall back on: its name, or nothing."""
+ADMISSIONS: Final = "admission"
+"""What a key of HEDDLE_META begins with where the result of a model's test is kept."""
 NOVEL: Final = "novel"
 """The worker type that tasks fall back on."""
 FRONTIER: Final = "frontier"
@@ -76,6 +79,16 @@ def due_of(place: str) -> str:
     return ".".join(["heddle", "due", *place.split(".")[2:4]])
 
 
+def admission(model: str, test: str) -> str:
+    """Where HEDDLE_META keeps the result of a model's test.
+
+    Args:
+        model: the model's digest; any text.
+        test: what the test depends on, as one word.
+    """
+    return f"{ADMISSIONS}.{hashlib.sha256(model.encode()).hexdigest()[:16]}.{test}"
+
+
 def lease(tier: str, rate: float, burst: int, window: int) -> str:
     """The counter of one window of a tier that replicas share; other numbers of the tier are other windows."""
     numbers = hashlib.sha256(f"{rate!r}/{burst}".encode()).hexdigest()[:8]
@@ -93,8 +106,8 @@ def decisions(replica: str) -> str:
 
 
 def session(name: str) -> str:
-    """Where the events of a session are logged; a name that cannot be a subject's token stands as its hash."""
-    return f"heddle.sessions.{name if re.fullmatch(TOKEN_PATTERN, name) else task_hash(name)}"
+    """Where the events of a session are kept."""
+    return f"heddle.sessions.{name}"
 
 
 def router_card(replica: str) -> str:
@@ -105,6 +118,21 @@ def router_card(replica: str) -> str:
 def is_router_card(key: str) -> bool:
     """Is this key of HEDDLE_WORKERS a router's?"""
     return key.startswith("router.")
+
+
+def orchestrator_card(replica: str) -> str:
+    """Where an orchestrator replica announces itself in HEDDLE_WORKERS, beside the workers."""
+    return f"orchestrator.{replica}"
+
+
+def is_orchestrator_card(key: str) -> bool:
+    """Is this key of HEDDLE_WORKERS an orchestrator's?"""
+    return key.startswith("orchestrator.")
+
+
+def is_worker_card(key: str) -> bool:
+    """Is this key of HEDDLE_WORKERS a worker's?"""
+    return not is_router_card(key) and not is_orchestrator_card(key)
 
 
 def worker_durable(worker_type: str, tier: str) -> str:
@@ -188,6 +216,19 @@ def parse_task_outcome(subject: str) -> TaskOutcomeParts:
 def dead(code: str, worker_type: str | None, tier: str | None, letter_id: str) -> str:
     """Where a dead letter is kept."""
     return f"heddle.dead.{code}.{worker_type or NO_TOKEN}.{tier or NO_TOKEN}.{letter_id}"
+
+
+def audit(letter_id: str) -> str:
+    """The one place where it is written down who replayed or dropped a letter."""
+    return f"heddle.audit.{letter_id}"
+
+
+_LETTER_ID: Final = re.compile(r"[A-Za-z0-9_=-]{1,200}")
+
+
+def is_letter_id(text: str) -> bool:
+    """Can this be a letter's id, as a part of a subject?"""
+    return _LETTER_ID.fullmatch(text) is not None
 
 
 def original(letter_id: str) -> str:

@@ -136,6 +136,9 @@ class ScriptedModel:
             raise answer
         return answer if isinstance(answer, Answer) else Answer(answer)
 
+    async def warm(self, prompt: Prompt) -> None:
+        """There is nothing to warm."""
+
     async def facts(self) -> Facts:
         """Those of a model that nobody would refuse."""
         return Facts(digest=self.name, parameters=7_600_000_000, bits=4.5, instruct=True)

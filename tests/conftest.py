@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
+
+from heddle.llm.connection import SWITCH
+
+NOBODY = "127.0.0.1:9"
 
 pytest_plugins = ["heddle.testing"]
 
 
-@pytest.fixture(autouse=True)
-def no_real_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The switch: model servers off this machine are forbidden, and on it there is none unless a test brings its own."""
-    monkeypatch.setenv("HEDDLE_EGRESS", "none")
-    monkeypatch.setenv("OLLAMA_HOST", "http://127.0.0.1:9")
-    for name in ("NATS_URL", "NATS_CREDS"):
-        monkeypatch.delenv(name, raising=False)
+@pytest.fixture(scope="session", autouse=True)
+def no_real_model() -> Iterator[None]:
+    """The switch, in this process and in those that it starts: no model server is called but a test's own.
+
+    `tests.llm.http_server.allowed` lets calls out to those, and only they use it. Where Ollama would be, at port 9, nobody listens.
+    """
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv(SWITCH, NOBODY)
+        environment.setenv("HEDDLE_EGRESS", "none")
+        environment.setenv("OLLAMA_HOST", f"http://{NOBODY}")
+        for name in ("NATS_URL", "NATS_CREDS"):
+            environment.delenv(name, raising=False)
+        yield

@@ -96,7 +96,7 @@ FAST = Settings(
 
 def planning(phrases: Literal["off", "fallback", "first"] = "off", **more: Any) -> Settings:
     """Settings for a planner; `more` are fields of `settings.planner`."""
-    return Settings(planner=PlannerSettings(phrases=phrases, **more))
+    return Settings(planner=PlannerSettings(phrases=phrases, **{"admission": "off", **more}))
 
 
 @dataclass

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from heddle import subjects
-from heddle.control.deadletters import letter, newest_letters
+from heddle.control.deadletters import Wanted, letter, page, scan
 from heddle.control.goals import GoalEnded, goal_followed, new_goal, submit_goal
 from heddle.errors import Code
 from heddle.messages import TaskResult
@@ -177,9 +177,9 @@ async def test_letters_are_listed_newest_first_and_found_by_id(ground: Ground) -
         for number in range(3):
             await ground.publish("heddle.tasks.incoming", {"worker_type": f"nobody{number}", "payload": {}, "task_id": f"t{number}"})
         await ground.letters(3)
-        listed = await newest_letters(ground.client, 2)
-        found = await letter(ground.client, listed[0].id)
-    assert [one.task_id for one in listed] == ["t2", "t1"]
+        listed = (await page(ground.client, limit=2)).letters
+        found = await letter(ground.client, listed[0].letter.id)
+    assert [one.letter.task_id for one in listed] == ["t2", "t1"]
     assert found == listed[0]
 
 
@@ -189,9 +189,9 @@ async def test_listing_letters_passes_over_gaps_and_filters_by_code(ground: Grou
         for number in range(300):
             await ground.client.publish("heddle.tasks.incoming", b'{"worker_type": "nobody", "payload": {}, "task_id": "t%d"}' % number)
         await ground.letters(301)
-        (found,) = await newest_letters(ground.client, 50, code="invalid_task_message")
-        everything = await newest_letters(ground.client, None)
-    assert found.code == "invalid_task_message"
+        (found,) = (await page(ground.client, Wanted(code="invalid_task_message"))).letters
+        everything = [kept async for kept in scan(ground.client)]
+    assert found.letter.code == "invalid_task_message"
     assert len(everything) == 301
 
 

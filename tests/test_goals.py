@@ -11,7 +11,18 @@ from pydantic import BaseModel
 
 from heddle import macro, subjects
 from heddle.errors import Code
-from heddle.goals import WHOLE_RECORD, Approval, Came, GoalState, final_result, finished_record, goal_state, task_subjects, unplanned_record
+from heddle.goals import (
+    WHOLE_RECORD,
+    Approval,
+    Came,
+    GoalState,
+    amended_record,
+    final_result,
+    finished_record,
+    goal_state,
+    task_subjects,
+    unplanned_record,
+)
 from heddle.macros.catalogue import catalogue_of, read_catalogue, write_catalogue
 from heddle.macros.loading import collect
 from heddle.messages import Goal, TaskMessage, TaskResult, decode
@@ -117,7 +128,7 @@ def test_a_novel_call_becomes_a_task_for_the_frontier_with_the_goal_as_it_is() -
     plan = Plan("model-a", 1, (PlannedCall("novel:debugging", {}),))
     (task,) = state(goal(context={"repo": "."}), plan).tasks
     assert (task.worker_type, task.model_tier, task.metadata, task.macro_version) == ("novel", "frontier", {"novel": "debugging"}, None)
-    assert task.payload == {"instruction": "label it", "context": {"repo": "."}, "history": []}
+    assert task.payload == {"instruction": "label it", "context": {"repo": "."}, "history": [], "category": "debugging"}
 
 
 def test_model_calls_of_processes_that_died_in_them_are_counted_too() -> None:
@@ -280,3 +291,47 @@ def test_leaving_outputs_out_does_not_change_the_record_itself() -> None:
 def test_a_goal_s_outcome_is_the_contract_s() -> None:
     result = final_result(finished_record(state(), [failed(1), failed(2)], STORED), STORED)
     assert decode(TaskResult, result.encode()) == result
+
+
+# --- amended records
+
+
+def ended_state() -> GoalState:
+    state = goal_state(goal(), CAME, PLAN, REGISTRY, STORED + 1, 60.0)
+    failed = TaskResult(task_id="g-1", worker_type="repo_triage", status="failed", error="crashed: no")
+    done = TaskResult(task_id="g-2", worker_type="release_notes", status="completed", output=2)
+    return state.model_copy(update={"record": finished_record(state, [failed, done], STORED + 9)})
+
+
+def again(output: int) -> TaskResult:
+    return TaskResult(task_id="g-1", worker_type="repo_triage", status="completed", output=output)
+
+
+def test_a_later_outcome_takes_its_tasks_row_and_the_status_is_counted_anew() -> None:
+    state = ended_state()
+    record = amended_record(state, {"g-1": (2, again(7))}, STORED + 100)
+    assert record is not None
+    assert [(row["task_id"], row["status"], row["output"], row.get("generation")) for row in record["tasks"]] == [
+        ("g-1", "completed", 7, 2),
+        ("g-2", "completed", 2, None),
+    ]
+    assert (record["status"], record["amendments"], record["amended_at"]) == ("completed", 1, "2027-01-15T08:01:40.000Z")
+    assert {key: record[key] for key in ("total_ms", "planned_by", "instruction")} == {
+        key: (state.record or {})[key] for key in ("total_ms", "planned_by", "instruction")
+    }
+
+
+def test_what_a_record_has_already_amends_nothing() -> None:
+    state = ended_state()
+    record = amended_record(state, {"g-1": (2, again(7))}, STORED + 100)
+    amended = state.model_copy(update={"record": record})
+    assert amended_record(state, {}, STORED + 100) is None
+    assert amended_record(state, {"g-1": (0, again(8)), "other": (5, again(8))}, STORED + 100) is None
+    assert amended_record(amended, {"g-1": (2, again(8))}, STORED + 200) is None
+    assert (amended_record(amended, {"g-1": (3, again(8))}, STORED + 200) or {})["amendments"] == 2
+
+
+def test_an_amended_record_whose_goal_is_complete_has_no_error() -> None:
+    record = amended_record(ended_state(), {"g-1": (1, again(7))}, STORED + 100)
+    assert record is not None
+    assert final_result(record, STORED + 100).error is None

@@ -209,6 +209,7 @@ def test_a_letter_says_everything_that_the_outcome_says() -> None:
         "task_id": "g-1",
         "worker_type": "repo_triage",
         "id": subjects.task_letter("g-1", 0),
+        "kind": "task",
         "code": "handler_failed",
         "at": "2027-01-15T08:00:00.000Z",
         "by": "worker/b",
@@ -221,6 +222,8 @@ def test_a_letter_says_everything_that_the_outcome_says() -> None:
         "encoding": "json",
         "truncated": False,
         "traceback": None,
+        "trace_id": None,
+        "traceparent": None,
     }
 
 

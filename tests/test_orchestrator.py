@@ -93,7 +93,7 @@ async def test_phrases_come_first_where_the_settings_say_so(ground: Ground) -> N
 async def test_what_no_phrase_fits_goes_to_the_model(ground: Ground) -> None:
     model = ScriptedModel(HELLO)
     async with ground.router(), ground.worker(), ground.orchestrator(model, "first"):
-        record = (await ended(ground, new_goal("be so kind as to greet"))).output
+        record = (await ended(ground, new_goal("be so kind as to say hello"))).output
     assert record["planned_by"] == "scripted"
 
 

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from itertools import chain, islice, repeat
 from pathlib import Path
 from types import MappingProxyType
-from typing import IO, Final, Literal
+from typing import IO, Annotated, Final, Literal
 
 from pydantic import BaseModel, Field
 
 from heddle import macro, reject
+from heddle.fields import Percent, words
 from workflows.csv_columns import Column, ColumnType, Quartiles, Sample, ValueType, read_value
 from workflows.files import Files, UnknownFile
 
@@ -34,6 +35,9 @@ _ENCODINGS: Final[Mapping[str, Encoding]] = MappingProxyType({"utf-8-sig": "utf-
 _NO_UTF8: Final = "the file is not UTF-8: it was read as Latin-1, so letters with accents may be wrong"
 
 
+_MISSING: Final = "[and (flag|point out|show) [(all|every)] (column|columns) with more than {max_missing} missing [values]]"
+
+
 class NotCsv(Exception):
     """The file cannot be read as CSV."""
 
@@ -42,8 +46,13 @@ class ProfileRequest(BaseModel, frozen=True, extra="forbid"):
     """Which file to profile."""
 
     path: str = Field(min_length=1, description="The CSV file's path as the goal names it.")
-    delimiter: Literal["auto", "comma", "semicolon", "tab", "pipe"] = Field(
-        "auto", description="What separates the columns; auto finds out."
+    delimiter: Annotated[
+        Literal["auto", "comma", "semicolon", "tab", "pipe"],
+        words(comma=["commas"], semicolon=["semicolons"], tab=["tabs"], pipe=["pipes"]),
+        Field(description="What separates the columns; auto finds out."),
+    ] = "auto"
+    max_missing: Percent | None = Field(
+        None, ge=0, le=100, description="Remark on every column of which more than this is missing, such as 20%."
     )
 
 
@@ -104,6 +113,7 @@ class CsvProfile(BaseModel, frozen=True, extra="forbid"):
     version=1,
     tier="local",
     timeout=300,
+    effects="none",
     fails={UnknownFile: reject, NotCsv: reject},
     examples=[
         ("Profile the file data/orders.csv", {"path": "data/orders.csv"}),
@@ -112,9 +122,22 @@ class CsvProfile(BaseModel, frozen=True, extra="forbid"):
             {"path": "exports/users.tsv", "delimiter": "tab"},
         ),
         ("check metrics/latency.csv for missing values and outliers", {"path": "metrics/latency.csv"}),
+        (
+            "Profile data/patients.csv and point out every column with more than 20% missing",
+            {"path": "data/patients.csv", "max_missing": "20%"},
+        ),
+        ('Tell me what is in the columns of "survey results.csv"', {"path": "survey results.csv"}),
+        (
+            "Give me column types and quartiles of reports/2026/q1.csv, which is a semicolon-separated file",
+            {"path": "reports/2026/q1.csv", "delimiter": "semicolon"},
+        ),
+        (
+            "archive/stock.dat is split by pipes: which columns are numbers, and is a tenth or so of any of them empty?",
+            {"path": "archive/stock.dat", "delimiter": "pipe"},
+        ),
     ],
     phrases=[
-        "profile [the] [(file|csv|csv file)] {path} [separated by {delimiter}]",
+        f"profile [the] [(file|csv|csv file)] {{path}} [separated by {{delimiter}}] {_MISSING}",
         "(describe|summarise|summarize) [the] (file|csv|csv file|columns of|data in) {path} [separated by {delimiter}]",
         "(check|inspect|profile) [the] [(file|csv|csv file)] {path} for [(nulls|missing values) and] (outliers|nulls|missing values)",
     ],
@@ -158,13 +181,13 @@ def _profile(request: ProfileRequest, path: Path, given_up: threading.Event) -> 
     for encoding in encodings:
         try:
             delimiter = _guess_delimiter(path, encoding, given_up) if request.delimiter == "auto" else request.delimiter
-            return _profile_table(request.path, _Table(path, encoding, DELIMITERS[delimiter], given_up), delimiter)
+            return _profile_table(request, _Table(path, encoding, DELIMITERS[delimiter], given_up), delimiter)
         except UnicodeError:
             continue  # Latin-1 reads everything
     raise NotCsv(f"{request.path}: begins like UTF-16 text and goes on like something else")
 
 
-def _profile_table(name: str, table: _Table, delimiter: Delimiter) -> CsvProfile:
+def _profile_table(request: ProfileRequest, table: _Table, delimiter: Delimiter) -> CsvProfile:
     """Two passes: all but the outliers, then the numbers beyond the fences that the first found."""
     rows, ragged, first_ragged = 0, 0, 0
     columns: list[Column] = []
@@ -187,8 +210,10 @@ def _profile_table(name: str, table: _Table, delimiter: Delimiter) -> CsvProfile
         remarks.append(
             f"{ragged} of {rows} rows have more or fewer cells than the header's {len(columns)}, the first at line {first_ragged}"
         )
+    if request.max_missing is not None:
+        remarks += _too_empty(columns, rows, request.max_missing)
     return CsvProfile(
-        path=name,
+        path=request.path,
         encoding=_ENCODINGS[table.encoding],
         delimiter=delimiter,
         rows=rows,
@@ -196,6 +221,14 @@ def _profile_table(name: str, table: _Table, delimiter: Delimiter) -> CsvProfile
         columns=[_column_profile(*known) for known in zip(columns, quartiles, outliers, strict=True)],
         remarks=remarks,
     )
+
+
+def _too_empty(columns: list[Column], rows: int, most: float) -> Iterator[str]:
+    """A remark on the columns of which more percent than that are missing."""
+    empty = [f"{column.name} ({100 * column.nulls / rows:.3g}%)" for column in columns if 100 * column.nulls > most * rows]
+    if empty:
+        more = f" and {len(empty) - MOST_EXAMPLES} more" if len(empty) > MOST_EXAMPLES else ""
+        yield f"missing in more than {most:g}% of the rows: {', '.join(empty[:MOST_EXAMPLES])}{more}"
 
 
 def _columns(header: list[str]) -> list[Column]:

@@ -89,6 +89,7 @@ class ReleaseNotes(BaseModel, frozen=True, extra="forbid"):
     version=1,
     tier="local",
     timeout=60,
+    effects="none",
     fails={UnknownRepository: reject, UnknownRef: reject, ForgeError: reject, ForgeBusy: retry(times=3, backoff=2.0)},
     examples=[
         (
@@ -98,13 +99,17 @@ class ReleaseNotes(BaseModel, frozen=True, extra="forbid"):
         ("write the release notes of . since v2.0", {"repository": ".", "since": "v2.0"}),
         (
             "What changed in acme/billing between release-7 and main? Write it up as release notes",
-            {
-                "repository": "acme/billing",
-                "since": "release-7",
-                "until": "main",
-            },
+            {"repository": "acme/billing", "since": "release-7", "until": "main"},
         ),
         ("prepare release notes for acme/web from the beginning", {"repository": "acme/web", "since": "beginning"}),
+        (
+            "I need a changelog draft for acme/mobile that covers 2.3.1 to 2.4.0",
+            {"repository": "acme/mobile", "since": "2.3.1", "until": "2.4.0"},
+        ),
+        (
+            "Which changes went into ./libs/core after commit 4f2a9c1? As notes for the release",
+            {"repository": "./libs/core", "since": "4f2a9c1"},
+        ),
     ],
     phrases=[
         f"{_DRAFT} (for|of|in) {{repository}} {_BETWEEN}",

@@ -10,6 +10,7 @@ from typing import Annotated, Final, Literal
 from pydantic import BaseModel, Field
 
 from heddle import macro, person_only, reject, retry
+from heddle.fields import words
 from workflows import labels
 from workflows.forge import Change, Forge, ForgeBusy, ForgeError, UnknownRepository
 from workflows.labels import Verdict
@@ -30,10 +31,17 @@ class TriageRequest(BaseModel, frozen=True, extra="forbid"):
 
     repository: str = Field(min_length=1, description="The repository as the goal names it: owner/name, a path, or . for this one.")
     count: int = Field(5, ge=1, le=200, description="How many of the latest changes, pull requests or commits to label.")
-    label_strategy: LabelStrategy = Field(
-        "semantic",
-        description="semantic: by what the diff contains; conventional: by the message's prefix (feat, fix); manual: only propose labels.",
-    )
+    label_strategy: Annotated[
+        LabelStrategy,
+        words(
+            semantic=["by content", "by what the diff contains", "by what their diffs contain"],
+            conventional=["conventional commits", "by prefix", "by their prefixes"],
+            manual=["propose labels", "only propose", "by hand"],
+        ),
+        Field(
+            description="semantic: by what the diff contains; conventional: by the message's prefix (feat, fix); manual: only propose labels."
+        ),
+    ] = "semantic"
     write: Annotated[
         bool, person_only, Field(description="Keep the labels as git notes, under refs/notes/heddle; on GitHub as commit comments.")
     ] = False
@@ -62,6 +70,7 @@ class TriageReport(BaseModel, frozen=True, extra="forbid"):
     version=1,
     tier="local",
     timeout=60,
+    effects="reversible",
     fails={UnknownRepository: reject, ForgeError: reject, ForgeBusy: retry(times=3, backoff=2.0)},
     examples=[
         (
@@ -74,6 +83,12 @@ class TriageReport(BaseModel, frozen=True, extra="forbid"):
             "Review the last 20 pull requests of acme/web and only propose labels, I will apply them myself",
             {"repository": "acme/web", "count": 20, "label_strategy": "manual"},
         ),
+        ("Please tag what landed last in acme/data-tools", {"repository": "acme/data-tools"}),
+        (
+            "Go through the most recent twelve commits in ./services/api and label them by their prefixes",
+            {"repository": "./services/api", "count": 12, "label_strategy": "conventional"},
+        ),
+        ("acme/mobile had a busy week: sort its 40 newest pull requests by content", {"repository": "acme/mobile", "count": 40}),
     ],
     phrases=[
         f"{_CHECK} [the] [(last|latest|newest)] {{count}} (change|commit|PR|pull request|{_CHANGES}) (in|of|from) {{repository}} {_USING}",
@@ -84,8 +99,8 @@ class TriageReport(BaseModel, frozen=True, extra="forbid"):
 async def repo_triage(request: TriageRequest, *, forge: Forge) -> TriageReport:
     """Label the latest changes (commits, pull requests) of a git repository.
 
-    Nothing is written unless a person asks for it, and never with the manual strategy. Writing is idempotent: a retry finds
-    the notes that are already there.
+    Nothing is written unless a person asks for it, and never with the manual strategy; what is written are notes, which can be
+    removed. Writing is idempotent: a retry finds the notes that are already there.
     """
     changes = await forge.latest(request.repository, request.count, diffs=request.label_strategy != "conventional")
     verdicts = [(change, STRATEGIES[request.label_strategy](change)) for change in changes]

@@ -6,13 +6,14 @@ import asyncio
 import base64
 import json
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final, NamedTuple
 
 import nats
 import nats.errors
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 
 from heddle import events
 from heddle.errors import BrokerError, NoServer, Refused
@@ -23,6 +24,10 @@ STREAM_NAME_IN_USE: Final = 10058
 NO_MESSAGE: Final = 10037
 MAXIMUM_REACHED: Final = 10077
 """JetStream's error code when a stream or a subject is at its cap."""
+EXPECTED_LAST: Final = "Nats-Expected-Last-Subject-Sequence"
+"""The header of a publish that the server refuses unless the last message on that subject has this sequence; 0 for none."""
+NOT_LAST: Final = frozenset({10071, 10164})
+"""JetStream's error codes when it has another."""
 
 _OUTBOUND_BYTES: Final = 16 << 20
 
@@ -166,8 +171,17 @@ async def _last_from_leader(client: Client, stream: str, subject: str) -> bytes 
     return base64.b64decode(answer["message"].get("data", ""))
 
 
-async def submit(client: Client, subject: str, body: bytes, message_id: str | None = None) -> None:
+async def submit(
+    client: Client, subject: str, body: bytes, message_id: str | None = None, headers: Mapping[str, str] | None = None
+) -> None:
     """Publish one message and wait until its stream has stored it.
+
+    Args:
+        client: the connection.
+        subject: where to.
+        body: the message.
+        message_id: by which the server knows it again for two minutes.
+        headers: further headers.
 
     Raises:
         Refused: the stream said no, for instance because it is full.
@@ -176,9 +190,9 @@ async def submit(client: Client, subject: str, body: bytes, message_id: str | No
     """
     if len(body) > client.max_payload - 512:
         raise Refused(f"the message has {len(body)} bytes; the server takes {client.max_payload}: send a reference to the data instead")
-    headers = {"Nats-Msg-Id": message_id} if message_id else None
+    given = {**({"Nats-Msg-Id": message_id} if message_id else {}), **(headers or {})}
     try:
-        answer = await client.request(subject, body, timeout=5, headers=headers)
+        answer = await client.request(subject, body, timeout=5, headers=given or None)
     except nats.errors.NoRespondersError:
         raise NoStream(f"no stream takes {subject}") from None
     except (nats.errors.Error, TimeoutError) as error:
@@ -188,7 +202,7 @@ async def submit(client: Client, subject: str, body: bytes, message_id: str | No
 
 
 class NoStream(BrokerError):
-    """No stream takes that subject: no role has run against this server yet."""
+    """No such stream, or none that takes that subject: no role has run against this server yet."""
 
 
 class Stored(NamedTuple):
@@ -206,21 +220,52 @@ async def stored_from(client: Client, stream: str, sequence: int, subject_filter
     Raises:
         BrokerError: the stream did not answer.
     """
-    inbox = client.new_inbox()
-    subscription = await client.subscribe(inbox)
-    request = {"batch": count, "seq": max(1, sequence), "next_by_subj": subject_filter}
+    return await _stored(client, stream, {"batch": count, "seq": max(1, sequence), "next_by_subj": subject_filter})
+
+
+async def last_of_each(client: Client, stream: str, subject_filter: str) -> list[Stored]:
+    """The last message on each matching subject, oldest first, in one request; there may be 1,024 such subjects at most.
+
+    Raises:
+        BrokerError: there are more, or the stream did not answer.
+    """
+    return await _stored(client, stream, {"batch": 1024, "multi_last": [subject_filter]})
+
+
+_SILENCE: Final = 5.0
+"""Seconds without a further message until an answer is taken for lost."""
+
+
+async def _stored(client: Client, stream: str, request: dict[str, Any]) -> list[Stored]:
+    """What a batched direct get answers. A callback takes the messages: `next_msg` would make a Task and a timer for each."""
     found: list[Stored] = []
-    try:
-        await client.publish(f"$JS.API.DIRECT.GET.{stream}", json.dumps(request).encode(), reply=inbox)
-        while True:
-            message = await subscription.next_msg(timeout=5)
-            headers = message.headers or {}
-            if (status := headers.get("Status")) is not None:
-                if status in {"204", "404"}:
-                    return found
-                raise BrokerError(f"cannot read {stream}: {status} {headers.get('Description', '')}")
+    end: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
+
+    async def on_message(message: Msg) -> None:
+        headers = message.headers or {}
+        status = headers.get("Status")
+        if status is None:
             found.append(Stored(int(headers["Nats-Sequence"]), headers["Nats-Subject"], message.data, headers))
-    except (nats.errors.Error, TimeoutError) as error:
+        elif not end.done():
+            end.set_result(None if status in {"204", "404"} else f"{status} {headers.get('Description', '')}")
+
+    inbox = client.new_inbox()
+    try:
+        subscription = await client.subscribe(inbox, cb=on_message)
+        try:
+            await client.publish(f"$JS.API.DIRECT.GET.{stream}", json.dumps(request).encode(), reply=inbox)
+            seen = -1
+            while not end.done():
+                if seen == len(found):
+                    raise BrokerError(f"cannot read {stream}: no answer within {_SILENCE:g} s")
+                seen = len(found)
+                await asyncio.wait({end}, timeout=_SILENCE)
+        finally:
+            await subscription.unsubscribe()
+    except nats.errors.Error as error:
         raise BrokerError(f"cannot read {stream}: {type(error).__name__}") from None
-    finally:
-        await subscription.unsubscribe()
+    if (refused := end.result()) is not None:
+        if refused.startswith("503"):
+            raise NoStream(f"there is no stream {stream} yet, or nobody leads it")
+        raise BrokerError(f"cannot read {stream}: {refused}")
+    return found

@@ -16,7 +16,7 @@ from heddle.errors import Refused, StreamMismatch
 from heddle.settings import StreamSettings
 from heddle.telemetry.observer import Observer
 
-SETTINGS_GENERATION: Final = 1
+SETTINGS_GENERATION: Final = 2
 """Raised whenever the settings below change: of two processes the newer updates the streams, the older runs on."""
 _GENERATION_KEY: Final = "heddle-generation"
 _CREATE_TRIES: Final = 10
@@ -25,7 +25,18 @@ _SECOND: Final = 10**9
 _DAY: Final = 86_400 * _SECOND
 
 _SAFE_TO_UPDATE: Final = frozenset(
-    {"max_age", "max_msgs", "max_bytes", "max_msgs_per_subject", "duplicate_window", "num_replicas", "republish", "metadata", "description"}
+    {
+        "max_age",
+        "max_msgs",
+        "max_bytes",
+        "max_msgs_per_subject",
+        "duplicate_window",
+        "num_replicas",
+        "republish",
+        "metadata",
+        "description",
+        "allow_direct",
+    }
 )
 
 Config = dict[str, Any]
@@ -35,8 +46,14 @@ def stream_configs(settings: StreamSettings) -> list[Config]:
     """Every stream and bucket, as JetStream's API takes them; durations in nanoseconds."""
     dead_age = int(settings.dead_max_age * _SECOND)
     streams: list[Config] = [
-        {"name": subjects.GOALS, "subjects": [subjects.GOALS_INCOMING], "retention": "workqueue", "discard": "new"},
-        {"name": subjects.INCOMING, "subjects": [subjects.TASKS_INCOMING], "retention": "workqueue", "discard": "new"},
+        {"name": subjects.GOALS, "subjects": [subjects.GOALS_INCOMING], "retention": "workqueue", "discard": "new", "allow_direct": True},
+        {
+            "name": subjects.INCOMING,
+            "subjects": [subjects.TASKS_INCOMING],
+            "retention": "workqueue",
+            "discard": "new",
+            "allow_direct": True,
+        },
         {
             "name": subjects.DEFER,
             "subjects": ["heddle.defer.>", "heddle.due.>"],
@@ -69,6 +86,8 @@ def stream_configs(settings: StreamSettings) -> list[Config]:
             "name": subjects.ORIGINALS,
             "subjects": ["heddle.original.*"],
             "max_msgs_per_subject": 1,
+            "max_bytes": settings.dead_max_bytes,
+            "discard": "old",
             "allow_direct": True,
             "max_age": dead_age,
         },
@@ -77,10 +96,20 @@ def stream_configs(settings: StreamSettings) -> list[Config]:
             "subjects": ["heddle.dead.*.*.*.*"],
             "max_msgs_per_subject": 1,
             "max_msgs": settings.dead_max_msgs,
+            "max_bytes": settings.dead_max_bytes,
             "discard": "old",
             "allow_direct": True,
             "max_age": dead_age,
             "republish": {"src": "heddle.dead.*.*.*.*", "dest": subjects.DEAD_LETTERS},
+        },
+        {
+            "name": subjects.AUDIT,
+            "subjects": ["heddle.audit.*"],
+            "max_msgs_per_subject": 1,
+            "max_bytes": settings.audit_max_bytes,
+            "discard": "old",
+            "allow_direct": True,
+            "max_age": int(settings.audit_max_age * _SECOND),
         },
         {
             "name": subjects.DECISIONS,

@@ -15,7 +15,8 @@ from heddle.cli.output import Exit, console, fail, failed, print_json, print_tab
 from heddle.errors import HeddleError
 from heddle.macros.failures import Retry
 from heddle.macros.loading import AnyMacro, Registry, load
-from heddle.planning.prompt import signature
+from heddle.macros.marks import given_fields
+from heddle.planning.signature import signature
 
 app = typer.Typer(no_args_is_help=True, help="See, check, compile and compare macros.")
 app.command()(check)
@@ -39,9 +40,11 @@ def list_macros(macros: Macros = None, output: Output = OutputFormat.TEXT) -> No
         print_json([_card(macro) for versions in registry.macros.values() for macro in versions.values()])
         return
     rows = [
-        (m.name, m.version, m.tier, m.intent, str(m.where)) for _, versions in sorted(registry.macros.items()) for m in versions.values()
+        (m.name, m.version, m.tier, m.effects, m.intent, str(m.where))
+        for _, versions in sorted(registry.macros.items())
+        for m in versions.values()
     ]
-    print_table(("macro", "version", "tier", "intent", "defined at"), rows)
+    print_table(("macro", "version", "tier", "effects", "intent", "defined at"), rows)
     console().print("[dim]see one: heddle macros show NAME[/]")
 
 
@@ -52,7 +55,7 @@ def show(
     macros: Macros = None,
     output: Output = OutputFormat.TEXT,
 ) -> None:
-    """Show a macro: its schemas, failures, examples and phrases."""
+    """Show a macro: its effects, fields, schemas, failures, examples and phrases."""
     registry = _load(macros, output)
     macro = registry.find(name, version)
     if macro is None:
@@ -66,9 +69,14 @@ def show(
         return
     out = console()
     out.print(
-        f"[bold]{escape(macro.name)}[/] version {macro.version}, tier {macro.tier}, timeout {macro.timeout:g} s, {escape(str(macro.where))}"
+        f"[bold]{escape(macro.name)}[/] version {macro.version}, tier {macro.tier}, timeout {macro.timeout:g} s, effects {macro.effects}, "
+        f"{escape(str(macro.where))}"
     )
     out.print(escape(signature(macro)))
+    for field, key in given_fields(macro.schema).items():
+        out.print(f"  {escape(field)}: filled from the goal's context, by {escape(key)}")
+    for field in sorted(macro.hidden):
+        out.print(f"  {escape(field)}: only a person may set it")
     for error, failure in macro.fails.items():
         out.print(f"  {error.__name__}: {_failure(failure)}")
     for title, schema in (("input", macro.schema), ("output", macro.output_schema)):
@@ -94,6 +102,9 @@ def _card(macro: AnyMacro) -> dict[str, Any]:
         "intent": macro.intent,
         "tier": macro.tier,
         "timeout": macro.timeout,
+        "effects": macro.effects,
+        "given": given_fields(macro.schema),
+        "hidden": sorted(macro.hidden),
         "fails": {error.__name__: _failure(failure) for error, failure in macro.fails.items()},
         "examples": [[goal, dict(arguments)] for goal, arguments in macro.examples],
         "phrases": list(macro.phrases),

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
+from pydantic_core import to_jsonable_python
 from rich.markup import escape
 
 from heddle.cli.options import Macros, Output, OutputFormat, macro_sources
@@ -23,7 +24,10 @@ from heddle.macros.decoders import decoder_findings
 from heddle.macros.fixtures import Failing, fixture_folder, fixture_text, read_fixture, shown
 from heddle.macros.loading import AnyMacro, Registry, load
 from heddle.macros.macro import Run
+from heddle.macros.marks import given_fields
+from heddle.macros.quantities import converted
 from heddle.macros.standins import Recording, tools_by_name
+from heddle.macros.validation import problems, validator_of
 from heddle.planning.phrases import compile_phrases
 from heddle.settings import load_settings
 from heddle.worker.tools import run_tools, tools_of
@@ -81,17 +85,29 @@ def _definition(registry: Registry, name: str) -> Iterator[Found]:
     for macro in registry.macros[name].values():
         where = str(macro.where)
         for goal, arguments in macro.examples:
-            try:
-                macro.read(dict(arguments))
-            except MacroFailure as failure:
-                yield Found("error", name, where, f"the arguments of its example {goal!r} do not fit its input: {failure}")
-            if private := sorted(arguments.keys() & macro.hidden):
-                yield Found("error", name, where, f"its example {goal!r} sets {', '.join(private)}, which only a person may set")
+            if told := _unplannable(macro, dict(arguments)):
+                yield Found("error", name, where, f"its example {goal!r} {told}")
         for phrase in macro.phrases:
             try:
                 compile_phrases([replace(macro, phrases=(phrase,))])
             except DefinitionError as error:
                 yield Found("error", name, where, str(error).removeprefix(f"{where}: {name}: "))
+
+
+def _unplannable(macro: AnyMacro, arguments: dict[str, Any]) -> str | None:
+    """Why a planner could not answer with these arguments: it states what the goal says, in words where code converts them."""
+    if private := sorted(arguments.keys() & macro.hidden):
+        return f"sets {', '.join(private)}, which only a person may set"
+    given = given_fields(macro.schema).keys()
+    if filled := sorted(arguments.keys() & given):
+        return f"sets {', '.join(filled)}, which is filled from the goal's context"
+    told = problems(validator_of(macro.planner_schema, now=0.0), to_jsonable_python(arguments))
+    try:
+        if not (told or given):  # what will be given is not known here
+            macro.read(converted(arguments, macro.schema, 0.0))
+    except MacroFailure as failure:
+        told = str(failure)
+    return f"has arguments that do not fit its input: {told}" if told else None
 
 
 def _fixtures(registry: Registry, name: str, replayed: list[Replayed]) -> Iterator[Found]:

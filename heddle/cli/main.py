@@ -18,13 +18,16 @@ COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
         "up": "heddle.cli.up:up",
         "goal": "heddle.cli.goal:goal",
         "plan": "heddle.cli.plan:plan",
+        "eval": "heddle.cli.eval:evaluate",
         "task": "heddle.cli.task:task",
         "goals": "heddle.cli.goals:app",
+        "tasks": "heddle.cli.tasks:app",
         "run": "heddle.cli.run:app",
         "rules": "heddle.cli.rules:app",
         "macros": "heddle.cli.macros:app",
         "dead": "heddle.cli.dead:app",
         "status": "heddle.cli.status:status",
+        "dashboard": "heddle.cli.dashboard:dashboard",
         "init": "heddle.cli.init:init",
     }
 )

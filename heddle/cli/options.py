@@ -26,6 +26,19 @@ class OutputFormat(StrEnum):
     JSON = "json"
 
 
+class ListFormat(StrEnum):
+    """How a command prints that gives many things."""
+
+    TEXT = "text"
+    JSON = "json"
+    JSONL = "jsonl"
+
+    @property
+    def plain(self) -> OutputFormat:
+        """How it prints an error."""
+        return OutputFormat.TEXT if self is ListFormat.TEXT else OutputFormat.JSON
+
+
 class Level(StrEnum):
     """How much a role logs."""
 
@@ -36,6 +49,11 @@ class Level(StrEnum):
 
 
 Output = Annotated[OutputFormat, typer.Option("--output", "-o", help="text for people, json for pipes.")]
+ListOutput = Annotated[
+    ListFormat, typer.Option("--output", "-o", help="text for people; for pipes json, one array, or jsonl, a line for each.")
+]
+By = Annotated[str | None, typer.Option("--by", help="Who does it. Default: you, as this machine knows you.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 Server = Annotated[
     str | None,
     typer.Option("--server", help="NATS URL; else NATS_URL, the `nats` context, or the .heddle/server.json that `heddle up` writes."),

@@ -6,7 +6,8 @@ import asyncio
 import json
 import signal
 import sys
-from collections.abc import Coroutine, Iterable, Sequence
+import time
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from enum import IntEnum
 from typing import Any, TypeVar
 
@@ -15,8 +16,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from heddle.cli.options import OutputFormat
-from heddle.errors import DefinitionError, HeddleError, NoServer, RulesError, SettingsError
+from heddle.cli.options import ListFormat, OutputFormat
+from heddle.errors import DefinitionError, HeddleError, ModelUnavailable, NoServer, RulesError, SettingsError
 from heddle.units import parse_duration
 
 T = TypeVar("T")
@@ -45,6 +46,21 @@ def aside() -> Console:
 def print_json(value: Any) -> None:
     """The answer as JSON."""
     sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2 if sys.stdout.isatty() else None) + "\n")
+
+
+def print_list(values: Iterable[Any], output: ListFormat) -> None:
+    """The answer as one JSON array, or as a line of JSON for each."""
+    if output is ListFormat.JSONL:
+        for value in values:
+            print_line(value)
+    else:
+        print_json(list(values))
+
+
+def print_line(value: Any) -> None:
+    """One thing of many, as a line of JSON, at once."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+    sys.stdout.flush()
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None) -> None:
@@ -99,7 +115,36 @@ def failed(error: HeddleError, output: OutputFormat = OutputFormat.TEXT) -> type
             code = Exit.USAGE
         case DefinitionError() | RulesError() | _:
             code = Exit.INCOMPLETE
-    return fail(str(error), code, output)
+    remedy = f"; to get the model: {error.remedy}" if isinstance(error, ModelUnavailable) else ""
+    return fail(f"{error}{remedy}", code, output)
+
+
+def progress_told(what: str) -> Callable[[int, int], None]:
+    """Says on standard error how far something is, once a second, for as long as it takes."""
+    told = time.monotonic()
+
+    def progress(done: int, total: int) -> None:
+        nonlocal told
+        if time.monotonic() - told > 1.0:
+            told = time.monotonic()
+            aside().print(f"{what} {done:,} of {total:,} …")
+
+    return progress
+
+
+def confirmed(question: str, *, yes: bool) -> None:
+    """Ask before what cannot be undone, unless told not to.
+
+    Raises:
+        typer.BadParameter: there is nobody to ask.
+        typer.Exit: the answer was no.
+    """
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise typer.BadParameter(f"{question} There is no terminal to ask; add --yes")
+    if not typer.confirm(question, err=True):
+        raise typer.Exit(Exit.INCOMPLETE)
 
 
 async def until_stopped(*, once: bool = True) -> None:

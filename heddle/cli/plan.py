@@ -14,8 +14,10 @@ from rich.markup import escape
 from heddle.cli.goal import read_context
 from heddle.cli.options import MacrosOrCatalogue, Output, OutputFormat, macro_sources
 from heddle.cli.output import Exit, aside, console, counted, fail, print_json, print_table, run
-from heddle.cli.planners import planner_for, read_offers
+from heddle.cli.planners import read_offers
+from heddle.cli.pulling import Pull, ensure_model
 from heddle.errors import ModelUnavailable
+from heddle.planners import planner_for
 from heddle.planning.goal import Asked
 from heddle.planning.plan import Plan
 from heddle.settings import load_settings
@@ -27,10 +29,11 @@ def plan(
     context: Annotated[list[str] | None, typer.Option("--context", help="key=value, for the planner; may be repeated.")] = None,
     macros: MacrosOrCatalogue = None,
     phrases: Annotated[str | None, typer.Option("--phrases", help="off, fallback or first. Default: fallback.")] = None,
+    pull: Pull = False,
     output: Output = OutputFormat.TEXT,
 ) -> None:
     """Show what the planner would do with a goal, and every check; publishes nothing."""
-    made, tiers = run(_plan(text, read_context(context), macros, phrases), output)
+    made, tiers = run(_plan(text, read_context(context), macros, phrases, pull), output)
     if output is OutputFormat.JSON:
         print_json(_as_json(made, tiers))
     else:
@@ -52,10 +55,10 @@ def _show(made: Plan, tiers: Mapping[str, str]) -> None:
     if made.review is not None and made.review.defaulted:
         left = ", ".join(f"{macro}.{field}" for macro, field in made.review.defaulted)
         console().print(f"[dim]left to the macro's default: {escape(left)}[/]")
-    sure = "" if made.confidence is None else f", confidence {made.confidence:.2f}"
-    console().print(
-        f"planned by [bold]{escape(made.planned_by)}[/], {counted(made.model_calls, 'model call')}{sure}; nothing was published"
-    )
+    if made.problem is None:
+        sure = "" if made.confidence is None else f", confidence {made.confidence:.2f}"
+        told = f"planned by [bold]{escape(made.planned_by)}[/], {counted(made.model_calls, 'model call')}{sure}"
+        console().print(f"{told}; nothing was published")
     for line in (made.note, *made.warnings):
         if line:
             aside().print(f"[dim]{escape(line)}[/]")
@@ -83,12 +86,15 @@ def _as_json(made: Plan, tiers: Mapping[str, str]) -> dict[str, Any]:
     return told if made.problem is None else told | {"error": f"{made.problem[0].value}: {made.problem[1]}"}
 
 
-async def _plan(text: str, context: dict[str, Any], macros: list[str] | None, phrases: str | None) -> tuple[Plan, dict[str, str]]:
+async def _plan(
+    text: str, context: dict[str, Any], macros: list[str] | None, phrases: str | None, pull: bool
+) -> tuple[Plan, dict[str, str]]:
     settings = load_settings()
     wanted = phrases or ("fallback" if settings.planner.phrases == "off" else settings.planner.phrases)
     if wanted not in {"off", "fallback", "first"}:
         raise typer.BadParameter(f"--phrases {wanted!r} is not one of off, fallback, first")
     settings = settings.model_copy(update={"planner": settings.planner.model_copy(update={"phrases": wanted})})
+    await ensure_model(settings, pull=pull)
     async with planner_for(read_offers(macro_sources(macros)), settings) as planner:
         tiers = {macro.name: macro.tier for macro in planner.offers.newest()}
         try:

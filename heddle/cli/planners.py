@@ -1,18 +1,14 @@
-"""What plans: the macros at hand or a catalogue of them, and a model server."""
+"""What can be planned: the macros at hand, or a catalogue of them."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from heddle.errors import DefinitionError
-from heddle.llm.ollama import ollama_model
 from heddle.macros.catalogue import Catalogue, read_catalogue
 from heddle.macros.loading import load
-from heddle.planner import Planner, make_planner
 from heddle.planning.offer import Offers
-from heddle.settings import Settings
 
 
 def read_offers(sources: Sequence[str]) -> Offers:
@@ -41,15 +37,3 @@ def read_catalogue_file(path: Path) -> Catalogue:
     except (OSError, ValueError) as error:
         raise DefinitionError(f"{path}: cannot be read: {error}; write it: heddle macros compile -O {path}") from None
     return read_catalogue(text, str(path))
-
-
-@asynccontextmanager
-async def planner_for(offers: Offers, settings: Settings) -> AsyncIterator[Planner]:
-    """A planner with the model server of the settings.
-
-    Raises:
-        DefinitionError: a phrase of a macro cannot be used.
-        SettingsError: the settings forbid the model server.
-    """
-    async with ollama_model(settings) as model:
-        yield make_planner(offers, model, settings)

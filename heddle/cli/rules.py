@@ -13,7 +13,7 @@ from rich.markup import escape
 from heddle.broker.connect import connected
 from heddle.cli import rules_live
 from heddle.cli.options import Macros, Output, OutputFormat, RulesFile, Server, macro_sources, rules_path, server_url
-from heddle.cli.output import Exit, aside, console, counted, fail, failed, print_json, print_table, run
+from heddle.cli.output import Exit, aside, console, counted, fail, failed, print_json, print_table, progress_told, run
 from heddle.cli.roles import missing_rules, read_rules
 from heddle.control import decisions
 from heddle.errors import DecodeError, HeddleError, RulesError
@@ -203,7 +203,9 @@ def _explain_file(file: Path, rules: Path | None, at: str | None, output: Output
 def _explain_recorded(task_id: str, server: str | None, output: OutputFormat) -> None:
     async def work() -> tuple[list[decisions.Explained], decisions.Kept | None]:
         async with connected(server_url(server), "cli", Observer()) as client:
-            return await decisions.explained(client, task_id, _progress()), await decisions.kept(client)
+            return await decisions.explained(
+                client, task_id, progress_told("read batches of decisions, the newest first:")
+            ), await decisions.kept(client)
 
     found, kept = run(work(), output)
     if not found:
@@ -220,19 +222,6 @@ def _explain_recorded(task_id: str, server: str | None, output: OutputFormat) ->
             out.print(f"  {escape(step)}")
         if one.note is not None:
             out.print(f"  [yellow]note:[/] {escape(one.note)}")
-
-
-def _progress() -> decisions.Progress:
-    """Says how far the reading is, once a second."""
-    told = time.monotonic()
-
-    def progress(done: int, total: int) -> None:
-        nonlocal told
-        if time.monotonic() - told > 1.0:
-            told = time.monotonic()
-            aside().print(f"read {done} of {total} batches of decisions, the newest first ...")
-
-    return progress
 
 
 def _recording(kept: decisions.Kept | None) -> str:

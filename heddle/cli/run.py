@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from heddle.admission import Admission
 from heddle.cli.options import (
     Level,
     LogLevel,
@@ -25,19 +26,25 @@ from heddle.cli.options import (
     words,
 )
 from heddle.cli.output import Exit, run, until_stopped
-from heddle.cli.planners import planner_for, read_offers
+from heddle.cli.planners import read_offers
+from heddle.cli.pulling import Pull, ensure_model
 from heddle.cli.roles import ground
 from heddle.errors import SettingsError
 from heddle.macros.loading import load
 from heddle.messages import is_name
 from heddle.orchestrator import orchestrating
+from heddle.planners import planner_for
 from heddle.router.reading import parse_rules
 from heddle.router.reload import FROM_NATS, BucketSource, FileSource, reloading
 from heddle.router.router import routing
 from heddle.settings import load_settings
+from heddle.subjects import FRONTIER
 from heddle.telemetry.observer import Observer, logger
 from heddle.worker.serving import working
 from heddle.worker.supervisor import supervising
+
+NOVEL_MACRO = "heddle.frontier.novel"
+"""The module of the macro `novel`, which only a worker of the frontier tier serves, and only if its model is configured."""
 
 app = typer.Typer(no_args_is_help=True, help="Run one role, for production; any number of replicas share its work.")
 
@@ -75,6 +82,7 @@ def router(
 def orchestrator(
     server: Server = None,
     macros: MacrosOrCatalogue = None,
+    pull: Pull = False,
     metrics_port: MetricsPort = None,
     metrics_host: MetricsHost = "127.0.0.1",
     log_level: LogLevel = Level.INFO,
@@ -85,14 +93,38 @@ def orchestrator(
         settings = load_settings()
         offers = read_offers(macro_sources(macros))
         url = server_url(server)
+        await ensure_model(settings, pull=pull)
         async with (
             planner_for(offers, settings) as planner,
             ground(url, "orchestrator", settings, log_level=log_level, metrics_port=metrics_port, metrics_host=metrics_host) as on,
-            orchestrating(on.client, on.streams, planner, settings.orchestrator, on.observer, on.replica),
+            orchestrating(on.client, on.streams, planner, settings.orchestrator, on.observer, on.replica) as orchestrator,
         ):
-            await until_stopped()
+            await _until_stopped_or_refused(orchestrator.admission)
 
     run(work())
+
+
+async def _until_stopped_or_refused(admission: Admission | None) -> None:
+    """Wait to be stopped, or for the planner's model to fail its test, where no phrases stand in for it.
+
+    Raises:
+        ModelUnavailable: it has not passed.
+    """
+    ends = {asyncio.create_task(until_stopped())}
+    if admission is not None and admission.settings.planner.phrases == "off":
+        ends.add(asyncio.create_task(_refused(admission)))
+    try:
+        done, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        for end in done:
+            end.result()
+    finally:
+        for end in ends:
+            end.cancel()
+
+
+async def _refused(admission: Admission) -> None:
+    await admission.refused.wait()
+    await admission.passed()
 
 
 @app.command("worker")
@@ -160,7 +192,10 @@ async def _work(
     """One worker process, until its supervisor ends it."""
     stopped = asyncio.create_task(until_stopped(once=False))
     settings = load_settings()
-    registry = load(macro_sources(macros))
+    sources = macro_sources(macros)
+    if tiers == [FRONTIER] and settings.frontier.provider is not None:
+        sources = [*sources, NOVEL_MACRO]
+    registry = load(sources)
     for tier in tiers or ():
         if not is_name(tier):
             raise SettingsError(f"--tiers: {tier!r} cannot be a tier's name: lower-case letters, digits, - and _, at most 63")

@@ -14,13 +14,13 @@ from nats.aio.client import Client
 
 from heddle.broker.server import Server, embedded
 from heddle.cli.options import SERVER_FILE
-from heddle.cli.planners import planner_for
 from heddle.cli.roles import Ground, ground, read_rules
 from heddle.cli.run import worker_command
 from heddle.control.fleet import workers
 from heddle.errors import HeddleError
 from heddle.macros.loading import load
 from heddle.orchestrator import Orchestrator, orchestrating
+from heddle.planners import planner_for
 from heddle.router.reload import FileSource, reloading
 from heddle.router.router import Router, routing
 from heddle.settings import Settings
@@ -98,11 +98,11 @@ async def _announced(client: Client, worker: Supervisor) -> None:
         raise HeddleError(f"the worker did not announce itself within {_WORKER_START:g} s; the log above may say why") from None
 
 
-def write_server_file(server: Server, folder: Path) -> Path:
-    """Tell other terminals in this folder where the server is, and which process holds it up."""
+def write_server_file(server: Server, folder: Path, dashboard: str) -> Path:
+    """Tell other terminals in this folder where the server and the dashboard are, and which process holds them up."""
     file = folder / SERVER_FILE
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps({"url": server.url, "pid": os.getpid()}))
+    file.write_text(json.dumps({"url": server.url, "pid": os.getpid(), "dashboard": dashboard}))
     return file
 
 

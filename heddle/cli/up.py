@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shlex
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
@@ -13,8 +14,10 @@ from rich.markup import escape
 from watchfiles import awatch
 
 from heddle import events
-from heddle.cli.options import Level, LogLevel, Macros, RulesFile, macro_sources, rules_path
+from heddle.broker.connect import connected
+from heddle.cli.options import Level, LogLevel, Macros, RulesFile, macro_sources, operator, rules_path
 from heddle.cli.output import Exit, aside, console, fail, run, until_stopped
+from heddle.cli.pulling import Pull, ensure_model
 from heddle.cli.roles import missing_rules
 from heddle.cli.system import System, already_up, system, write_server_file
 from heddle.errors import HeddleError, ServerError
@@ -22,6 +25,7 @@ from heddle.macros.loading import load
 from heddle.planner import make_planner
 from heddle.router.rules import uncovered
 from heddle.settings import load_settings
+from heddle.web.shelf import Shelf, shelf_of
 
 STORE = Path(".heddle/store")
 _GIVE_UP = 5
@@ -32,9 +36,10 @@ def up(
     port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Where the embedded server listens, on 127.0.0.1.")] = 4222,
     rules: RulesFile = None,
     macros: Macros = None,
+    pull: Pull = False,
     log_level: LogLevel = Level.INFO,
 ) -> None:
-    """Run everything here: server, router, orchestrator, worker. Rules and macros are read again on save."""
+    """Run everything here: server, router, orchestrator, worker, dashboard. Rules and macros are read again on save."""
     path, sources = rules_path(rules), macro_sources(macros)
 
     if (there := already_up(Path.cwd())) is not None:
@@ -44,12 +49,20 @@ def up(
         )
 
     async def work() -> None:
+        from heddle.web import serve  # noqa: PLC0415  # `heddle --help` need not wait for a web server
+
         settings = load_settings()
-        async with system(settings, rules=path, macros=sources, store=STORE, port=port, log_level=log_level) as running:
-            file = write_server_file(running.server, Path.cwd())
+        await ensure_model(settings, pull=pull)
+        serve.check(settings.dashboard)
+        async with (
+            system(settings, rules=path, macros=sources, store=STORE, port=port, log_level=log_level) as running,
+            connected(running.server.url, "dashboard", running.ground.observer) as client,
+            serve.dashboard(client, settings.dashboard, _shelf(running, sources), operator(), any_port=True) as address,
+        ):
+            file = write_server_file(running.server, Path.cwd(), address)
             watcher = asyncio.create_task(_watch(running, path, sources))
             try:
-                _greet(running, path)
+                _greet(running, path, address)
                 await _until_over(running)
                 aside().print("stopping …")
             finally:
@@ -61,7 +74,21 @@ def up(
     run(work())
 
 
-def _greet(running: System, rules: Path) -> None:
+def _shelf(running: System, macros: list[str]) -> Callable[[], Shelf]:
+    """The macros in use, for the dashboard; looked at anew when they were read again."""
+    shelf = Shelf()
+
+    def look() -> Shelf:
+        nonlocal shelf
+        offers = running.orchestrator.planner.offers
+        if shelf.offers is not offers:
+            shelf = shelf_of(offers, ", ".join(macros))
+        return shelf
+
+    return look
+
+
+def _greet(running: System, rules: Path, dashboard_address: str) -> None:
     planner = running.orchestrator.planner
     out = console()
     out.print(f"[bold]heddle is up[/] at {running.server.url} (nats-server {running.server.version}, store {escape(str(STORE))})")
@@ -69,6 +96,7 @@ def _greet(running: System, rules: Path) -> None:
     for line in missing_rules(uncovered(running.router.rules, planner.offers.macros), rules):
         aside().print(f"[yellow]missing:[/] {escape(line)}")
     example = next((goal for macro in planner.offers.newest() for goal, _ in macro.examples), "what you want")
+    out.print(f"dashboard {dashboard_address}")
     out.print(
         f"\nin another terminal:\n  heddle goal {escape(shlex.quote(example))}\n  heddle status\n  heddle dead list\n\nCtrl-C stops it."
     )
@@ -109,7 +137,7 @@ async def _reload_macros(running: System, macros: list[str], rules: Path) -> Non
     old = running.orchestrator.planner
     try:
         registry = load(macros)
-        running.orchestrator.planner = make_planner(registry, old.model, old.settings)
+        running.orchestrator.planner = make_planner(registry, old.model, old.settings, second=old.second, admitted=old.admitted)
     except HeddleError as error:
         running.ground.observer.see(events.MACROS_REFUSED, "the macros were refused; the good ones stay in use", problem=str(error))
         return

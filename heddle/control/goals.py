@@ -6,7 +6,8 @@ import contextlib
 import time
 import uuid
 from collections.abc import AsyncIterator, Mapping
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
 
 import nats.errors
 import nats.js.errors
@@ -14,11 +15,25 @@ from nats.aio.client import Client
 from nats.aio.subscription import Subscription
 
 from heddle import subjects
+from heddle.broker.connect import NoStream, Stored, stored_from
+from heddle.broker.pages import bounds, newest_before
 from heddle.broker.parked import Parked, approve
-from heddle.control.tasks import LOOK_EVERY, Reported, Waiting, look, next_result, reported, submit_message
-from heddle.errors import BrokerError
-from heddle.goals import GoalState
-from heddle.messages import Goal, Priority, TaskResult, format_time, task_hash
+from heddle.control.deadletters import Kept, letter
+from heddle.control.tasks import (
+    LOOK_EVERY,
+    Cancelling,
+    Reported,
+    Waiting,
+    cancelled,
+    look,
+    next_result,
+    reported,
+    submit_message,
+    task_history,
+)
+from heddle.errors import BrokerError, DecodeError
+from heddle.goals import GoalState, Standing, final_result, standing_of
+from heddle.messages import Goal, Priority, TaskResult, decode, format_time, parse_time, task_hash
 
 
 class Planned(NamedTuple):
@@ -133,3 +148,207 @@ async def approve_goal(client: Client, goal_id: str, by: str, generation: int = 
         return None
     except (nats.errors.Error, TimeoutError) as error:
         raise BrokerError(f"the goals' records do not answer: {error!r}; try again") from None
+
+
+# --- every goal
+
+
+@dataclass(frozen=True, slots=True)
+class GoalLine:
+    """A goal in a list.
+
+    Attributes:
+        stored: when it came, seconds since the epoch.
+        tasks: how many its plan has; None without a plan.
+        planned_by: the model's name, or `phrases`.
+        total_ms: from its coming to its end; None if it has not ended.
+        error: of one that did not complete.
+    """
+
+    goal_id: str
+    generation: int
+    standing: Standing
+    instruction: str
+    stored: float
+    tasks: int | None = None
+    planned_by: str | None = None
+    total_ms: int | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GoalPage:
+    """Goals, the one that something happened to last first; `older` is what to pass as `before`, None if there is nothing older."""
+
+    goals: tuple[GoalLine, ...]
+    older: int | None
+
+
+async def goals_page(client: Client, standing: Standing | None = None, *, before: int | None = None, limit: int = 50) -> GoalPage:
+    """A page of goals: those that wait or are planned first, then those with a plan or an end.
+
+    Args:
+        client: the connection.
+        standing: only these; found by reading, newest first, until the page is full.
+        before: the cursor that the page before gave.
+        limit: goals per page; those that wait or are planned are all on the first.
+
+    Raises:
+        BrokerError: the store does not answer.
+    """
+    lines = [] if before is not None or standing not in {None, "waiting", "planning"} else await _unplanned(client)
+    lines = [line for line in lines if standing in {None, line.standing}]
+    if standing in {"waiting", "planning"}:
+        return GoalPage(tuple(lines), None)
+    first, end = await bounds(client, _RECORDS)
+    end = end if before is None else min(end, before)
+    found: list[tuple[int, GoalLine]] = []
+    while len(found) <= limit and (stored := await newest_before(client, _RECORDS, _STATES, limit + 1, first, end)):
+        end = stored[-1].sequence
+        found += [(one.sequence, line) for one in stored if (line := line_of(_state(one))).standing == standing or standing is None]
+    return GoalPage((*lines, *(line for _, line in found[:limit])), found[limit - 1][0] if len(found) > limit else None)
+
+
+_RECORDS: Final = f"KV_{subjects.GOAL_RECORDS}"
+_STATES: Final = f"$KV.{subjects.GOAL_RECORDS}.*.*"
+_MOST: Final = 1000
+"""Goals that wait, and generations of one goal, that are looked at."""
+
+
+def _state(stored: Stored) -> GoalState:
+    return GoalState.model_validate_json(stored.body)
+
+
+def line_of(state: GoalState) -> GoalLine:
+    """A goal with a plan or an end, in a list."""
+    record = state.record or {}
+    failed = next((row["error"] for row in record.get("tasks", ()) if row["status"] != "completed"), None)
+    return GoalLine(
+        goal_id=state.goal_id,
+        generation=state.generation,
+        standing=standing_of(state),
+        instruction=state.instruction,
+        stored=state.stored,
+        tasks=len(state.tasks),
+        planned_by=state.planned_by or None,
+        total_ms=record.get("total_ms"),
+        error=record.get("error") or failed,
+    )
+
+
+async def _unplanned(client: Client) -> list[GoalLine]:
+    """The goals in the stream that have no plan yet, newest first; one that a replica has claimed is being planned."""
+    prefix = f"$KV.{subjects.CLAIMS}."
+    try:
+        claims = await stored_from(client, f"KV_{subjects.CLAIMS}", 1, f"{prefix}>", _MOST)
+    except NoStream:  # no role has run against this server yet
+        return []
+    claimed = {one.subject.removeprefix(prefix) for one in claims if "KV-Operation" not in one.headers}
+    lines = []
+    for one in await stored_from(client, subjects.GOALS, 1, subjects.GOALS_INCOMING, _MOST):
+        try:
+            goal = decode(Goal, one.body)
+        except DecodeError:
+            continue  # it ends as soon as an orchestrator takes it
+        goal_id = goal.goal_id or f"(no id, message {one.sequence})"
+        if goal.goal_id is not None and await goal_state_of(client, goal_id, goal.generation) is not None:
+            continue
+        stored = parse_time(one.headers["Nats-Time-Stamp"]).timestamp()
+        standing: Standing = "planning" if f"{goal_id}.{goal.generation}" in claimed else "waiting"
+        lines.append(GoalLine(goal_id, goal.generation, standing, goal.instruction, stored))
+    return lines[::-1]
+
+
+@dataclass(frozen=True, slots=True)
+class GoalShown:
+    """All that is known of a goal.
+
+    Attributes:
+        line: as in a list.
+        state: its plan, and its record if it has ended; None if it has none yet, or never had.
+        final: its newest outcome, amendments included; None if it has not ended, or that is no longer kept.
+        outcomes: those of its tasks that are kept, by task id, of the newest generation that ended.
+        letters: dead letters of the goal and its tasks that nobody has replayed or dropped.
+    """
+
+    line: GoalLine
+    state: GoalState | None
+    final: TaskResult | None
+    outcomes: Mapping[str, TaskResult]
+    letters: tuple[Kept, ...]
+
+
+async def goal_shown(client: Client, goal_id: str) -> GoalShown | None:
+    """All that is known of a goal in its newest generation; None if nothing is.
+
+    Raises:
+        BrokerError: the store does not answer.
+    """
+    waiting = [line for line in await _unplanned(client) if line.goal_id == goal_id]
+    found = [_state(one) for one in await stored_from(client, _RECORDS, 1, f"$KV.{subjects.GOAL_RECORDS}.{goal_id}.*", _MOST)]
+    state = max(found, key=lambda one: one.generation, default=None)
+    line = max(waiting, key=lambda one: one.generation, default=None)
+    if state is not None and (line is None or line.generation <= state.generation):
+        line = line_of(state)
+    if line is None:
+        return None
+    final = await newest_final(client, goal_id)
+    outcomes = await newest_outcomes(client, goal_id)
+    ids = [outcome.metadata.get("dead_letter", {}).get("id") for outcome in (final, *outcomes.values()) if outcome is not None]
+    letters = [await letter(client, letter_id) for letter_id in ids if letter_id is not None]
+    return GoalShown(line, state, final, outcomes, tuple(kept for kept in letters if kept is not None))
+
+
+async def newest_final(client: Client, goal_id: str) -> TaskResult | None:
+    """A goal's newest outcome, amendments included; None if none is kept.
+
+    Raises:
+        BrokerError: the store does not answer.
+    """
+    found = await stored_from(client, subjects.OUTCOMES, 1, f"heddle.outcomes.goal.{goal_id}.final.*", _MOST)
+    newest = max(found, key=lambda one: int(one.subject.rsplit(".", 1)[1]), default=None)
+    return decode(TaskResult, newest.body) if newest is not None else None
+
+
+async def newest_outcomes(client: Client, goal_id: str) -> dict[str, TaskResult]:
+    """The outcomes of a goal's tasks that are kept, by task id, each of the newest generation that ended.
+
+    Raises:
+        BrokerError: the store does not answer.
+    """
+    found = await stored_from(client, subjects.OUTCOMES, 1, f"heddle.outcomes.task.{goal_id}.*.*", _MOST)
+    results = sorted((subjects.parse_task_outcome(one.subject).generation, one.sequence, one.body) for one in found)
+    return {result.task_id: result for result in (decode(TaskResult, body) for _, _, body in results)}
+
+
+async def cancel_goal(client: Client, goal_id: str, *, by: str) -> Cancelling | None:
+    """Cancel a goal: before its plan, while it is made, or all of its tasks that have not ended; None if no such goal is known.
+
+    Of a goal that has ended, those tasks are cancelled that were replayed and have not ended again.
+
+    Args:
+        client: the connection.
+        goal_id: which; its newest generation.
+        by: who does it: user@host.
+
+    Raises:
+        BrokerError: the store does not answer.
+    """
+    shown = await goal_shown(client, goal_id)
+    if shown is None:
+        return None
+    replayed = await _replays_on_their_way(client, shown)
+    ended = shown.line.standing in {"completed", "partial", "failed"}
+    if ended and not replayed:
+        record = shown.state.record if shown.state is not None else None
+        return Cancelling(shown.line.generation, shown.final or (final_result(record, time.time()) if record else None))
+    for generation in sorted(replayed if ended else replayed | {shown.line.generation}):
+        await cancelled(client, subjects.cancelled_goal(goal_id, generation), by)
+    return Cancelling(shown.line.generation)
+
+
+async def _replays_on_their_way(client: Client, shown: GoalShown) -> set[int]:
+    """The generations of tasks of this goal that were replayed and have no outcome yet."""
+    tasks = [task.task_id or "" for task in shown.state.tasks] if shown.state is not None else []
+    histories = [await task_history(client, task_id) for task_id in tasks]
+    return {found.newest for found in histories if found.newest not in found.outcomes and found.newest > shown.line.generation}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -16,11 +17,12 @@ from nats.js.kv import KeyValue
 from heddle import subjects
 from heddle.broker.connect import stored_from
 from heddle.broker.streams import make_streams
+from heddle.control.decisions import kept_rules
 from heddle.errors import BrokerError
 from heddle.messages import format_time, parse_time
 from heddle.router.reading import parse_rules
 from heddle.router.reload import router_cards
-from heddle.router.rules import digest_of
+from heddle.router.rules import Rules, digest_of
 from heddle.settings import StreamSettings
 from heddle.telemetry.observer import Observer
 
@@ -38,6 +40,20 @@ class Answer:
     digest: str
     problems: tuple[str, ...]
     source: str | None
+
+
+async def rules_in_force(client: Client) -> list[Rules]:
+    """The rules that the announced routers follow, those of most routers first; none if no router is announced.
+
+    Raises:
+        BrokerError: the server does not answer.
+    """
+    try:
+        digests = Counter(str(card["digest"]) for card in await router_cards(client))
+    except BrokerError:  # no role has run against this server yet
+        return []
+    found = [await kept_rules(client, digest) for digest, _ in digests.most_common()]
+    return [rules for rules in found if rules is not None]
 
 
 async def reload(client: Client, patience: float = 2.0) -> list[Answer]:

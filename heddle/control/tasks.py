@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import time
 import uuid
-from collections.abc import AsyncIterator
-from typing import Any, NamedTuple
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal, NamedTuple
 
+import nats.errors
+import nats.js.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from heddle import subjects
-from heddle.broker.connect import NoStream, submit
+from heddle.broker.cancellations import all_cancelled, cancel, who_cancelled
+from heddle.broker.connect import NoStream, stored_from, submit
 from heddle.broker.outcomes import stored_outcome
+from heddle.broker.pages import ALL, bounds, newest_before
 from heddle.broker.streams import make_streams
 from heddle.errors import BrokerError, DecodeError
 from heddle.messages import Goal, Priority, TaskMessage, TaskResult, decode, format_time, task_hash
@@ -143,3 +149,184 @@ async def look(client: Client, subject: str) -> TaskResult | None:
 def task_message_id(task: TaskMessage) -> str:
     """A client's first publish goes under the hash of the task's id."""
     return task_hash(task.task_id or "")
+
+
+# --- every task
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelling:
+    """What came of a cancellation: it was asked for in this generation; or there was nothing to cancel, and this is how it had ended."""
+
+    generation: int
+    ended: TaskResult | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskHistory:
+    """What is known of a task's generations.
+
+    Attributes:
+        outcomes: by generation, those that are kept.
+        replayed: the generations whose letters somebody replayed.
+    """
+
+    outcomes: Mapping[int, TaskResult]
+    replayed: tuple[int, ...]
+
+    @property
+    def newest(self) -> int:
+        """The newest generation that is known: that of an outcome, or the one that a replay sent."""
+        return max([*self.outcomes, *(generation + 1 for generation in self.replayed)], default=0)
+
+
+async def task_history(client: Client, task_id: str) -> TaskHistory:
+    """What is known of a task's generations.
+
+    Raises:
+        BrokerError: the store does not answer.
+    """
+    found = await stored_from(client, subjects.OUTCOMES, 1, f"heddle.outcomes.*.*.{task_hash(task_id)}.*", _MOST)
+    outcomes = {int(one.subject.rsplit(".", 1)[1]): decode(TaskResult, one.body) for one in found}
+    audited = {
+        generation: await stored_from(client, subjects.AUDIT, 1, subjects.audit(subjects.task_letter(task_id, generation)), 1)
+        for generation, outcome in outcomes.items()
+        if outcome.status == "failed"
+    }
+    return TaskHistory(
+        outcomes, tuple(sorted(generation for generation, lines in audited.items() if lines and b'"replay"' in lines[0].body))
+    )
+
+
+Place = Literal["ended", "incoming", "waiting", "queued"]
+"""Where a task is: ended; before a router; waiting for a token or its next attempt; or before its worker, or with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskShown:
+    """All that is known of a task.
+
+    Attributes:
+        task_id: its id.
+        history: its generations.
+        cancelled: who cancelled its newest generation, or its goal; None if nobody did.
+        place: where its newest generation is; None if it was not found.
+        tier, worker_type: where it waits or is queued, and for what.
+    """
+
+    task_id: str
+    history: TaskHistory
+    cancelled: str | None = None
+    place: Place | None = None
+    worker_type: str | None = None
+    tier: str | None = None
+
+
+async def task_shown(client: Client, task_id: str) -> TaskShown:
+    """All that is known of a task.
+
+    One that has not ended is looked for among the first twenty thousand messages of each stream that it may be in.
+
+    Raises:
+        BrokerError: the store does not answer.
+    """
+    history = await task_history(client, task_id)
+    newest = history.newest
+    if (outcome := history.outcomes.get(newest)) is not None:
+        return TaskShown(task_id, history, None, "ended", outcome.worker_type)
+    places: tuple[tuple[str, str, Place], ...] = (
+        (subjects.INCOMING, subjects.TASKS_INCOMING, "incoming"),
+        (subjects.DEFER, ALL, "waiting"),
+        (subjects.TASKS, "heddle.tasks.*.*", "queued"),
+    )
+    for stream, subject, place in places:
+        if (found := await _sought(client, stream, subject, task_id, newest)) is not None:
+            task, where = found
+            by = who_cancelled(await all_cancelled(client), task_id, task.parent_task_id, newest)
+            tier = {"waiting": where.split(".")[2], "queued": where.split(".")[-1]}.get(place)
+            return TaskShown(task_id, history, by, place, task.worker_type, tier)
+    return TaskShown(task_id, history, who_cancelled(await all_cancelled(client), task_id, None, newest))
+
+
+async def _sought(client: Client, stream: str, subject: str, task_id: str, generation: int) -> tuple[TaskMessage, str] | None:
+    """A task in a stream, and the subject that it is on."""
+    needle = json.dumps(task_id, ensure_ascii=False).encode()
+    at = 1
+    for _ in range(_PAGES):
+        page = await stored_from(client, stream, at, subject, _MOST)
+        for one in page:
+            if needle in one.body:
+                with contextlib.suppress(DecodeError):
+                    task = decode(TaskMessage, one.body)
+                    if (task.task_id, task.generation) == (task_id, generation):
+                        return task, one.subject
+        if len(page) < _MOST:
+            return None
+        at = page[-1].sequence + 1
+    return None
+
+
+_MOST: Final = 1000
+"""Messages read at a time."""
+_PAGES: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class TaskPage:
+    """Outcomes of tasks, newest first, with their generations; `older` is what to pass as `before`, None if there is nothing older."""
+
+    tasks: tuple[tuple[int, TaskResult], ...]
+    older: int | None
+
+
+async def tasks_page(client: Client, goal_id: str | None = None, *, before: int | None = None, limit: int = 50) -> TaskPage:
+    """A page of tasks that ended, of one goal or of all.
+
+    Raises:
+        BrokerError: the store does not answer.
+    """
+    wanted = ALL if goal_id is None else f"heddle.outcomes.task.{goal_id}.*.*"
+    first, end = await bounds(client, subjects.OUTCOMES)
+    end = end if before is None else min(end, before)
+    found: list[tuple[int, int, TaskResult]] = []
+    while len(found) <= limit and (stored := await newest_before(client, subjects.OUTCOMES, wanted, limit + 1, first, end)):
+        end = stored[-1].sequence
+        found += [
+            (one.sequence, int(one.subject.rsplit(".", 1)[1]), decode(TaskResult, one.body))
+            for one in stored
+            if not one.subject.startswith("heddle.outcomes.goal.")
+        ]
+    shown = found[:limit]
+    return TaskPage(tuple((generation, result) for _, generation, result in shown), shown[-1][0] if len(found) > limit else None)
+
+
+async def cancel_task(client: Client, task_id: str, *, by: str) -> Cancelling:
+    """Cancel a task, wherever it is. One that nobody has heard of is cancelled too: it may be on its way.
+
+    Args:
+        client: the connection.
+        task_id: which; its newest generation.
+        by: who does it: user@host.
+
+    Raises:
+        BrokerError: the store does not answer.
+    """
+    history = await task_history(client, task_id)
+    newest = history.newest
+    if (outcome := history.outcomes.get(newest)) is not None:
+        return Cancelling(newest, outcome)
+    await cancelled(client, subjects.cancelled_task(task_hash(task_id), newest), by)
+    return Cancelling(newest)
+
+
+async def cancelled(client: Client, key: str, by: str) -> None:
+    """Write down that something is cancelled; who runs it hears of it at once.
+
+    Raises:
+        BrokerError: the bucket does not answer.
+    """
+    try:
+        await cancel(client, key, by)
+    except (nats.errors.Error, nats.js.errors.Error, TimeoutError) as error:
+        told = f"the bucket {subjects.CANCEL} does not answer ({type(error).__name__} {error}); has a role run against this server yet?"
+        raise BrokerError(told) from None

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from heddle.planning.confidence import Token
 from heddle.planning.prompt import Prompt
+
+SEED: Final = 7
+TOP_LOGPROBS: Final = 20
+"""Likeliest tokens asked for at each place; the most that Ollama, vLLM and OpenAI give."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,15 @@ class Model(Protocol):
 
     async def complete(self, prompt: Prompt) -> Answer:
         """One call.
+
+        Raises:
+            ModelUnavailable: the server cannot be reached or lacks the model.
+            ModelError: it answered something that cannot be used, or not in time.
+        """
+        ...
+
+    async def warm(self, prompt: Prompt) -> None:
+        """Have the server read a prompt, so that the next one that begins like it is read faster; one token is answered.
 
         Raises:
             ModelUnavailable: the server cannot be reached or lacks the model.

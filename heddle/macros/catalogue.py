@@ -25,7 +25,8 @@ from heddle.errors import Code, DefinitionError, MacroFailure
 from heddle.macros.failures import described
 from heddle.macros.loading import AnyMacro, Registry
 from heddle.macros.macro import Effects, explain_fields
-from heddle.macros.schema import DEFINITIONS, Schema, planner_schema
+from heddle.macros.marks import check_marks, planner_schema
+from heddle.macros.schema import DEFINITIONS, Schema
 from heddle.macros.validation import problems, validator_of
 from heddle.macros.versioned import Versioned
 from heddle.messages import is_name
@@ -66,9 +67,9 @@ class Contract:
     reads: tuple[int, ...]
     where: str
 
-    @property
+    @cached_property
     def planner_schema(self) -> Schema:
-        """The input schema without the fields that only a person may set."""
+        """The input schema without the fields that are not the planner's to fill, and with text for quantities."""
         return planner_schema(self.schema, self.hidden)
 
     @property
@@ -283,6 +284,10 @@ def _damage(contract: Contract, digest: str) -> str | None:
             return f"its schema refers to {stray!r}, which is not in it"
         if circle := next((name for name in schema.get("$defs", {}) if _comes_back(name, schema["$defs"])), None):
             return f"its definition {circle!r} refers to nothing but itself"
+    try:
+        check_marks(contract.schema, "its input")
+    except DefinitionError as error:
+        return str(error)
     return None
 
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 from heddle.macros.catalogue import Catalogue, Contract
 from heddle.macros.inclusion import Difference, differences
+from heddle.macros.macro import Effects
 from heddle.macros.schema import Schema
 
 Kind = Literal["breaking", "compatible"]
@@ -86,7 +87,14 @@ def _of_version(old: Contract, new: Contract, after: Mapping[int, Contract]) -> 
     before, promised = old.promises, new.promises
     for name in before:
         if name not in {"input", "output", "reads"} and before[name] != promised[name]:
-            yield "compatible", name, f"{_short(before[name])} → {_short(promised[name])}"
+            kind: Kind = "breaking" if name == "effects" and _graver(old.effects, new.effects) else "compatible"
+            yield kind, name, f"{_short(before[name])} → {_short(promised[name])}"
+
+
+def _graver(old: Effects, new: Effects) -> bool:
+    """Whether a run changes more now than its callers reckon with; a goal may have to wait for an approval besides."""
+    order = get_args(Effects)
+    return order.index(new) > order.index(old)
 
 
 def _of_schema(side: Literal["input", "output"], old: Schema, new: Schema) -> Iterator[_Found]:

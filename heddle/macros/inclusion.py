@@ -12,17 +12,18 @@ from itertools import zip_longest
 from math import inf
 from typing import Any, Final, Literal, NamedTuple
 
-from heddle.macros.schema import DEFINITIONS, Schema
+from heddle.macros.marks import FREE_TEXT, GIVEN, PERSON_ONLY, WORDS
+from heddle.macros.schema import QUANTITY, Schema, target
 from heddle.macros.validation import problems, validator_of
 
 _REMARKS: Final = frozenset(
     {"$schema", "$defs", "title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly", "discriminator"}
-    | {"x-person-only"}
+    | {PERSON_ONLY, GIVEN, FREE_TEXT, WORDS}
 )
 _COMPARED: Final = frozenset(
     {"$ref", "type", "const", "enum", "anyOf", "oneOf", "properties", "required", "additionalProperties", "items", "prefixItems"}
     | {"minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum", "multipleOf"}
-    | {"minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties"}
+    | {"minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties", QUANTITY}
 )
 _AT_LEAST: Final = ("minLength", "minItems", "minProperties")
 _AT_MOST: Final = ("maxLength", "maxItems", "maxProperties")
@@ -65,7 +66,7 @@ class _Proof:
 
     def missing(self, narrow: Any, wide: Any, path: str, assumed: _Pairs) -> Iterator[Difference]:
         """What stands in the way of including one part in another; `assumed` are the pairs that are being looked at already."""
-        one, other = _target(narrow, self.narrow), _target(wide, self.wide)
+        one, other = target(narrow, self.narrow), target(wide, self.wide)
         pair = (id(one), id(other))
         if isinstance(wide, dict) and "$ref" in wide and wide.keys() - _REMARKS - {"$ref"}:
             yield Difference(path, "$ref", "a reference with more beside it: it cannot be compared")
@@ -137,6 +138,9 @@ class _Proof:
         if "const" in other or "enum" in other or not _types(one) or not _types(one) <= _allowed(other):
             yield self._told(path, "type", _kind(one), _kind(other))
             return
+        kind, wanted = one.get(QUANTITY, _MISSING), other.get(QUANTITY, _MISSING)
+        if wanted not in {kind, _MISSING} and (kind is not _MISSING or "string" in _types(one)):  # numbers alone are of any kind
+            yield self._told(path, QUANTITY, kind, wanted)
         yield from self._bounds(one, other, path)
         if "array" in _types(one):
             yield from self._items(one, other, path, assumed)
@@ -177,6 +181,8 @@ class _Proof:
             their_rest = True
         for name in mine:
             place = f"{path}.{name}".lstrip(".")
+            if not self.written and name in theirs and _key(mine[name]) != _key(theirs[name]):
+                yield self._told(place, GIVEN, _key(mine[name]), _key(theirs[name]))
             if name in theirs or their_rest is not False:
                 yield from self.missing(mine[name], theirs.get(name, their_rest), place, assumed)
             else:
@@ -219,11 +225,9 @@ class _Proof:
         return "added" if self.narrow_is_old else "removed"
 
 
-def _target(part: Any, root: Schema) -> Any:
-    """Where a reference leads, and that of a reference there; what stands beside a reference is a remark."""
-    while isinstance(part, dict) and "$ref" in part:
-        part = root["$defs"][part["$ref"].removeprefix(DEFINITIONS)]
-    return part
+def _key(part: Any) -> Any:
+    """The key of the goal's context that a field is filled by: a promise to whoever gives it, or relies on the goal's words."""
+    return part.get(GIVEN, _MISSING) if isinstance(part, dict) else _MISSING
 
 
 def _values(schema: Schema) -> list[Any] | None:

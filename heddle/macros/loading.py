@@ -19,7 +19,7 @@ from typing import Any
 from heddle.errors import DefinitionError
 from heddle.macros.failures import described
 from heddle.macros.macro import Macro, with_called
-from heddle.macros.tools import Provider, check_lifetimes, tool_name
+from heddle.macros.tools import AllTools, Provider, check_lifetimes, tool_name
 from heddle.macros.upgrades import AnyUpgrade, Route, Upgrade, Upgrades, collect_upgrades, route_of
 from heddle.macros.versioned import Versioned
 from heddle.settings import Settings
@@ -92,7 +92,7 @@ def collect(items: Iterator[Any]) -> Registry:
     for versions in macros.values():
         for macro in versions.values():
             for parameter, tool in macro.tools.items():
-                if tool not in providers and tool is not Settings:  # the settings are there without asking
+                if tool not in providers and tool not in {Settings, AllTools}:  # these are there without asking
                     raise DefinitionError(
                         f"{macro.where}: {macro.name} needs a {tool_name(tool)} as {parameter!r}, and nothing provides one: "
                         f"write `@provides async def {parameter}() -> AsyncIterator[{tool_name(tool)}]` in a file beside it"

@@ -9,16 +9,18 @@ import inspect
 import typing
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final, Generic, Literal, ParamSpec, Protocol, TypeVar, overload
+from typing import Any, Final, Generic, Literal, ParamSpec, Protocol, TypeVar, get_args, overload
 
 from msgspec import Struct
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from heddle.errors import Code, DefinitionError, MacroFailure
 from heddle.macros.failures import Breaker, Failure, described
-from heddle.macros.schema import Schema, compile_schema, person_only_fields, planner_schema, refuse_inner_person_only
+from heddle.macros.marks import check_marks, person_only_fields, planner_schema
+from heddle.macros.schema import Schema, compile_schema
 from heddle.messages import is_name
 
 P = ParamSpec("P")
@@ -44,12 +46,16 @@ class Run(Struct, frozen=True):
         attempt: 1 for the first.
         deadline: seconds since the epoch; the handler is cancelled then.
         report: tell how far the work is, for logs and for whoever follows the task.
+        goal_id: the goal that the task was planned for, if it was.
+        used: tell which model was used and what it took, for the task's result; only a frontier worker has a model.
     """
 
     task_id: str
     attempt: int
     deadline: float
     report: Callable[[str], None] = lambda _: None
+    used: Callable[[str, Mapping[str, Any]], None] = lambda *_: None
+    goal_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +120,9 @@ class Macro(Generic[P, R_co]):
         """Call the handler as the function it is."""
         return self.handler(*args, **kwargs)
 
-    @property
+    @cached_property
     def planner_schema(self) -> Schema:
-        """The input schema without the fields that only a person may set."""
+        """The input schema without the fields that are not the planner's to fill, and with text for quantities."""
         return planner_schema(self.schema, self.hidden)
 
     def read(self, payload: dict[str, Any]) -> BaseModel:
@@ -236,12 +242,12 @@ def macro(
     def define(function: Callable[P, R]) -> Macro[P, R]:
         where = where_of(function)
         macro_name = name or function.__name__
-        _check_promises(where, macro_name, version, timeout, tier)
+        _check_promises(where, macro_name, version, timeout, tier, effects)
         input_model, output, injected = _read_signature(function, where, macro_name)
         pool_of_it = _check_pool(function, where, macro_name, pool, injected)
         _check_calls(where, macro_name, calls, injected)
         schema = compile_schema(input_model, f"{where}: {macro_name}'s input")
-        refuse_inner_person_only(schema, f"{where}: {macro_name}'s input")
+        check_marks(schema, f"{where}: {macro_name}'s input")
         return Macro(
             name=macro_name,
             version=version,
@@ -271,7 +277,7 @@ def macro(
     return define if handler is None else define(handler)
 
 
-def _check_promises(where: Where, name: str, version: int, timeout: float, tier: str) -> None:
+def _check_promises(where: Where, name: str, version: int, timeout: float, tier: str, effects: str) -> None:
     words = "lower-case letters, digits, - and _, at most 63, and no reserved word"
     if not is_name(name):
         raise DefinitionError(f"{where}: {name!r} cannot be a macro's name: {words}")
@@ -281,6 +287,8 @@ def _check_promises(where: Where, name: str, version: int, timeout: float, tier:
         raise DefinitionError(f"{where}: {name}: a timeout of {timeout} s leaves no time to run")
     if not is_name(tier):
         raise DefinitionError(f"{where}: {name}: {tier!r} cannot be a tier: {words}")
+    if effects not in get_args(Effects):
+        raise DefinitionError(f"{where}: {name}: effects={effects!r} is none of {', '.join(get_args(Effects))}")
 
 
 def _check_pool(function: Callable[..., Any], where: Where, name: str, pool: Pool, injected: Mapping[str, Any]) -> Pool | None:

@@ -1,43 +1,26 @@
-"""A macro's input and output as JSON Schema: closed objects, nothing untyped, and what the planner may set."""
+"""A macro's input and output as JSON Schema: closed objects, and nothing untyped."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from typing import Any, Final, Literal
 
-from pydantic import AliasChoices, AliasPath, BaseModel, GetJsonSchemaHandler, TypeAdapter
+from pydantic import BaseModel, TypeAdapter
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 from pydantic.json_schema import GenerateJsonSchema
-from pydantic_core import CoreSchema, to_jsonable_python
+from pydantic_core import to_jsonable_python
 from pydantic_core.core_schema import DataclassField, ModelField, TypedDictField
 
 from heddle.errors import DefinitionError
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
-_PERSON_ONLY: Final = "x-person-only"
-
-
-class PersonOnly:
-    """Marks an input field that only a person may set: `write: Annotated[bool, person_only] = False`.
-
-    The planner never sees such a field, and a plan that sets one is not sent. In the macro's schema it says `x-person-only`.
-    """
-
-    __slots__ = ()
-
-    def __get_pydantic_json_schema__(self, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        return {**handler(core_schema), _PERSON_ONLY: True}
-
-    def __repr__(self) -> str:
-        return "person_only"
-
-
-person_only: Final = PersonOnly()
-
 Schema = dict[str, Any]
 
+
+QUANTITY: Final = "x-quantity"
+"""What a schema calls a quantity's kind; of all texts it then takes those that can be converted."""
 
 DEFINITIONS: Final = "#/$defs/"
 """What a reference within a compiled schema begins with; the name of the definition follows."""
@@ -97,6 +80,8 @@ def compile_schema(annotation: Any, what: str, mode: Literal["validation", "seri
     for _, part in parts_of(schema, ""):
         if isinstance(part, dict) and isinstance(part.get("anyOf"), list):
             _discriminate(part, schema.get("$defs", {}))
+        if isinstance(part, dict) and QUANTITY in part:
+            _name_bounds(part)
     return {"$schema": DIALECT, **schema}
 
 
@@ -114,6 +99,20 @@ def _close(part: Schema, place: str, *, written: bool, without_fields: bool) -> 
             raise DefinitionError(
                 f"{place} is an untyped object: a model cannot know its keys. Use a pydantic model with named fields, or dict[str, T]."
             )
+
+
+_BOUNDS: Final = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exclusiveMaximum", "multiple_of": "multipleOf"}
+
+
+def _name_bounds(part: Schema) -> None:
+    """Give a quantity's bounds their names in JSON Schema: beside a validator, pydantic leaves them under its own."""
+    for bound, keyword in _BOUNDS.items():
+        if bound in part:
+            value = part.pop(bound)
+            tighter = max if keyword.lower().endswith("minimum") else min
+            part[keyword] = tighter(value, part.get(keyword, value))
+    if "exclusiveMinimum" in part and part["exclusiveMinimum"] >= part.get("minimum", part["exclusiveMinimum"]):
+        part.pop("minimum", None)
 
 
 def _discriminate(part: Schema, definitions: Mapping[str, Schema]) -> None:
@@ -153,42 +152,11 @@ def _words(model: Schema, name: str) -> list[str]:
             return []
 
 
-def planner_schema(schema: Schema, hidden: frozenset[str]) -> Schema:
-    """The input schema as the planner sees it: without the fields that only a person may set."""
-    shown = {name: part for name, part in schema.get("properties", {}).items() if name not in hidden}
-    return {**schema, "properties": shown, "required": [name for name in schema.get("required", []) if name not in hidden]}
-
-
-def person_only_fields(model: type[BaseModel]) -> frozenset[str]:
-    """All names by which a field marked `person_only` can be set: its own and its aliases."""
-    marked = {name: field for name, field in model.model_fields.items() if any(isinstance(mark, PersonOnly) for mark in field.metadata)}
-    return frozenset(key for name, field in marked.items() for key in (name, *_keys(field.validation_alias)))
-
-
-def _keys(alias: str | AliasPath | AliasChoices | None) -> Iterator[str]:
-    """The keys of an object from which a field of this alias is read."""
-    match alias:
-        case str():
-            yield alias
-        case AliasPath(path=[str(key), *_]):
-            yield key
-        case AliasChoices(choices=choices):
-            for choice in choices:
-                yield from _keys(choice)
-
-
-def refuse_inner_person_only(schema: Schema, what: str) -> None:
-    """See to it that only fields of the input itself are marked `person_only`: further in, nobody would look.
-
-    Raises:
-        DefinitionError: some inner part is marked; it names the field.
-    """
-    own = schema.get("properties", {}).values()
-    for path, part in parts_of(schema, ""):
-        if isinstance(part, dict) and _PERSON_ONLY in part and not any(part is field for field in own):
-            raise DefinitionError(
-                f"{what} at {path} is marked person_only, which only a field of the input itself can be, as a whole: mark that field"
-            )
+def target(part: Any, root: Schema) -> Any:
+    """Where a reference leads, and that of a reference there; what stands beside a reference is a remark."""
+    while isinstance(part, dict) and "$ref" in part:
+        part = root["$defs"][part["$ref"].removeprefix(DEFINITIONS)]
+    return part
 
 
 def _objects(schema: Schema) -> Iterator[tuple[str, Schema]]:
@@ -220,6 +188,21 @@ def parts_of(schema: Any, path: str) -> Iterator[tuple[str, Any]]:
     for keyword in ("anyOf", "oneOf", "allOf", "prefixItems"):
         for part in schema.get(keyword) or ():
             yield from parts_of(part, path)
+
+
+def rewritten(part: Any, change: Callable[[Schema], Schema]) -> Any:
+    """A schema in which every part is what a function makes of it, the outermost first; the schema itself is left alone."""
+    if not isinstance(part, dict):
+        return part
+    told = dict(change(part))
+    for keyword, inner in told.items():
+        if keyword in {"properties", "patternProperties", "$defs"} and isinstance(inner, dict):
+            told[keyword] = {name: rewritten(one, change) for name, one in inner.items()}
+        elif keyword in {"items", "additionalProperties"}:
+            told[keyword] = rewritten(inner, change)
+        elif keyword in {"anyOf", "oneOf", "allOf", "prefixItems"} and isinstance(inner, list):
+            told[keyword] = [rewritten(one, change) for one in inner]
+    return told
 
 
 _TYPING_KEYWORDS: Final = frozenset({"type", "$ref", "enum", "const", "anyOf", "oneOf", "allOf", "not"})

@@ -82,7 +82,7 @@ def method_of(tool: Any, name: str) -> Method:
     called = f"{tool_name(tool)}.{name}"
     function = getattr(tool, name, None)
     if name.startswith("__") or not callable(function):
-        raise DefinitionError(f"{tool_name(tool)} has no method {name!r}; it has {', '.join(_methods(tool)) or 'none'}")
+        raise DefinitionError(f"{tool_name(tool)} has no method {name!r}; it has {', '.join(methods_of(tool)) or 'none'}")
     try:
         hints = typing.get_type_hints(function)
         signature = inspect.signature(function)
@@ -104,7 +104,8 @@ def method_of(tool: Any, name: str) -> Method:
         raise DefinitionError(f"{called} returns {promised!r}, which has no JSON form: let it return a model, or plain values") from None
 
 
-def _methods(tool: Any) -> list[str]:
+def methods_of(tool: Any) -> list[str]:
+    """The names of a tool's public methods."""
     return [name for name in dir(tool) if not name.startswith("_") and callable(getattr(tool, name))]
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import inspect
 import typing
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final, Literal, Protocol, overload
 
 from heddle.errors import DefinitionError
-from heddle.macros.macro import Where, hints_of, where_of
+from heddle.macros.macro import Run, Where, hints_of, where_of
 
 Lifetime = Literal["worker", "task"]
 """How long a tool lives: as long as its worker, or as long as one run of a macro."""
@@ -26,6 +27,29 @@ class Healthy(Protocol):
 
         Raises:
             Exception: it is not; the error's words are told.
+        """
+        ...
+
+
+class AllTools(Protocol):
+    """Whatever the providers make, for a handler that learns only from its task what it needs; a tool like any other.
+
+    A tool that lives as long as its worker is made when it is first asked for.
+    """
+
+    def kinds(self) -> Sequence[Any]:
+        """The types of all tools but models."""
+        ...
+
+    def of_macro(self, name: str) -> Sequence[Any]:
+        """The types of the tools of a macro, and of those that it calls; none if there is no such macro."""
+        ...
+
+    def made(self, kinds: Collection[Any], run: Run) -> AbstractAsyncContextManager[Mapping[Any, Any]]:
+        """Tools by type, for one run; what is made for the run alone is cleaned up after the block.
+
+        Raises:
+            DefinitionError: one of them cannot be made.
         """
         ...
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from datetime import date, datetime, time, timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
 from ipaddress import IPv4Address, IPv6Address
 from itertools import islice
 from typing import Any, Final
@@ -24,15 +24,22 @@ from pydantic_core import SchemaError, SchemaValidator
 from pydantic_core.core_schema import str_schema, uuid_schema
 from referencing import Registry
 
-from heddle.macros.schema import Schema
+from heddle.macros.quantities import TYPES, Kind, convert, read
+from heddle.macros.schema import QUANTITY, Schema
 
 _MOST_PROBLEMS: Final = 8
 _MOST_TEXT: Final = 200
 
 
-def validator_of(schema: Schema) -> Validator:
-    """A validator for a schema whose references lead to its own definitions; one that leads elsewhere is never fetched."""
-    validator: Validator = _Strict(schema, registry=Registry(), format_checker=_FORMATS)
+def validator_of(schema: Schema, now: float | None = None) -> Validator:
+    """A validator for a schema whose references lead to its own definitions; one that leads elsewhere is never fetched.
+
+    Args:
+        schema: of a macro's input or output, or of what a planner sees of one.
+        now: what a time such as "yesterday" counts from, in seconds since the epoch; without it there is no such time.
+    """
+    kind = _Strict if now is None else extend(_Strict, {QUANTITY: partial(_check_quantity, now=now)})  # type: ignore[no-untyped-call]
+    validator: Validator = kind(schema, registry=Registry(), format_checker=_FORMATS)
     return validator
 
 
@@ -62,8 +69,8 @@ def _format_checker() -> FormatChecker:
     readers = {name: TypeAdapter(kind).validate_json for name, kind in kinds.items()} | {
         "uuid": SchemaValidator(uuid_schema()).validate_json
     }
-    for name, read in readers.items():
-        checker.checks(name, raises=ValueError)(_reader(read))
+    for name, reads in readers.items():
+        checker.checks(name, raises=ValueError)(_reader(reads))
     return checker
 
 
@@ -92,10 +99,24 @@ def _check_pattern(_: Validator, pattern: str, value: Any, __: Schema) -> Iterat
         yield ValidationError(f"{value!r} does not match {pattern!r}")
 
 
+def _check_quantity(validator: Validator, kind: Kind, value: Any, schema: Schema, now: float | None = None) -> Iterator[ValidationError]:
+    """A text is judged by the value that it states, bounds and all; a planner sees no bounds, and only text."""
+    try:
+        stated = convert(kind, value, now) if isinstance(value, str) else value
+        read(kind, stated, now)
+    except ValueError as error:
+        yield ValidationError(str(error))
+    else:
+        if isinstance(value, str) and schema.get("type") == TYPES[kind]:
+            yield from validator.evolve(schema={name: part for name, part in schema.items() if name != QUANTITY}).iter_errors(stated)
+
+
 def _is_integer(_: Any, value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
 _Strict: Final[Any] = extend(  # type: ignore[no-untyped-call]  # it has no annotations
-    Draft202012Validator, {"pattern": _check_pattern}, type_checker=Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_integer)
+    Draft202012Validator,
+    {"pattern": _check_pattern, QUANTITY: _check_quantity},
+    type_checker=Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_integer),
 )

@@ -35,7 +35,7 @@ class Offer(Protocol):
 
     @property
     def planner_schema(self) -> Schema:
-        """Of its input, without what only a person may set."""
+        """Of its input, without the fields that are not the planner's to fill, and with text for quantities."""
 
     @property
     def hidden(self) -> frozenset[str]:

@@ -20,11 +20,14 @@ from typing import Any, Final
 import hassil
 from hassil.intents import Intent, SlotList
 from hassil.parser import ParseError
+from jsonschema.protocols import Validator
 
-from heddle.errors import DefinitionError, MacroFailure
-from heddle.macros.schema import Schema
+from heddle.errors import DefinitionError
+from heddle.macros.marks import given_fields
+from heddle.macros.validation import problems, validator_of
 from heddle.planning.offer import Offer
 from heddle.planning.plan import PlannedCall
+from heddle.planning.slots import Slot, slot_of
 
 MAX_CHARACTERS: Final = 2_000
 MAX_WORDS: Final = 200
@@ -35,13 +38,6 @@ _MARKS: Final = ".!?…"
 _QUOTES: Final = {'"': '"', "'": "'", "\u201c": "\u201d", "\u201d": "\u201d", "\u201e": "\u201c\u201d", "\u2018": "\u2019", "«": "»"}
 _CLOSED: Final = {opening: re.compile(rf"[{closing}](?=[,;{_MARKS}]*(?:\s|\Z))") for opening, closing in _QUOTES.items()}
 _RUN: Final = re.compile(r"\S+")
-_NUMBER: Final = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,18})?(e[+-]?[0-9]{1,3})?")
-_UNITS: Final = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen"
-)
-_TENS: Final = "zero ten twenty thirty forty fifty sixty seventy eighty ninety"
-_NUMBER_WORDS: Final = {word: n * by for words, by in ((_UNITS, 1), (_TENS, 10)) for n, word in enumerate(_RUN.findall(words))}
-_BOOLEANS: Final = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 # Letters that hassil holds for equal and `str.casefold` does not: the apostrophes, and some to `re.IGNORECASE`.
 _ALIKE: Final = {"\u2019": "'", "\u0130": "i", "\u0131": "i", "\ufb06": "\ufb05"}
 
@@ -94,33 +90,11 @@ def _refuse(part: str, problem: str) -> NoMatch:
     return NoMatch(f"{problem}: {part if len(part) <= 160 else f'{part[:160]}…'!r}", part)
 
 
-@dataclass(frozen=True, slots=True)
-class _Kind:
-    """What a slot takes: a JSON type, or one of some words."""
-
-    type: str
-    words: tuple[str, ...] = ()
-
-    def read(self, word: _Word) -> str | int | float | bool | None:
-        """The word as a value of this kind; None if it is none."""
-        text = word.text.casefold()
-        if self.words:
-            alike = [choice for choice in self.words if choice.casefold() == text]
-            return word.text if word.text in alike else alike[0] if len(alike) == 1 else None
-        if self.type == "string" or word.quoted:
-            return word.text if self.type == "string" and not word.is_and else None
-        if self.type == "boolean":
-            return _BOOLEANS.get(text)
-        number = int(text) if re.fullmatch(r"-?[0-9]{1,18}", text) else _NUMBER_WORDS.get(text)
-        if self.type == "number" and (number is not None or _NUMBER.fullmatch(text)):
-            return float(text if number is None else number)
-        return number
-
-
 @dataclass(frozen=True, eq=False, slots=True)
 class _Phrase:
     macro: Offer
-    slots: Mapping[str, _Kind]
+    arguments: Validator
+    slots: Mapping[str, Slot]
     intents: hassil.Intents
     clauses: frozenset[frozenset[str]]
     longest: int
@@ -135,14 +109,16 @@ def _compile(macro: Offer, phrase: str) -> _Phrase:
     try:
         least, most = _words(data.sentences[0].expression)
         _check(macro, phrase, least, most)
-        slots = {name: _slot(macro, name) for name in sorted(most.keys() - {""})}
+        slots = {name: slot_of(macro, name) for name in sorted(most.keys() - {""})}
     except (ParseError, AssertionError, RecursionError):
         problem = "it does not parse: do its brackets ( ) [ ] { } match, and is none empty?"
     except ValueError as error:
         problem = str(error)
     else:
         intents = hassil.Intents("en", {macro.name: Intent(macro.name, [data])})
-        return _Phrase(macro, slots, intents, data.sentences[0].get_required_clauses({}), most.total())
+        return _Phrase(
+            macro, validator_of(macro.planner_schema, now=0.0), slots, intents, data.sentences[0].get_required_clauses({}), most.total()
+        )
     raise DefinitionError(f"{macro.where}: {macro.name}: phrase {phrase!r}: {problem}")
 
 
@@ -172,38 +148,11 @@ def _check(macro: Offer, phrase: str, least: Counter[str], most: Counter[str]) -
         raise ValueError(f"a slot touches what stands beside it, at {glued[0]!r}: put a space between them")
     if twice := [name for name, times in most.items() if name and times > 1]:
         raise ValueError(f"the slot {{{twice[0]}}} can stand in one goal twice")
-    for name in macro.schema.get("required", []):
+    for name in (name for name in macro.schema.get("required", []) if name not in given_fields(macro.schema)):
         if not least[name]:
             raise ValueError(f"the required field {name!r} has {'a slot that may be left out' if most[name] else 'no slot'}")
     if not least[""]:
         raise ValueError("it needs a word of its own that cannot be left out, or it would fit goals that mean something else")
-
-
-def _slot(macro: Offer, name: str) -> _Kind:
-    fields: Schema = macro.schema.get("properties", {})
-    if name in macro.hidden:
-        raise ValueError(f"only a person may set {name!r}: it can be no slot")
-    if name not in fields:
-        raise ValueError(f"the slot {{{name}}} is no input field; there are: {', '.join(sorted(fields.keys() - macro.hidden))}")
-    if kind := _kind(fields[name], macro.schema.get("$defs", {})):
-        return kind
-    raise ValueError(f"the slot {{{name}}} is of a type that one word cannot state; it can: text, a number, a boolean, a choice of words")
-
-
-def _kind(part: Schema, definitions: Mapping[str, Schema]) -> _Kind | None:
-    match part:
-        case {"$ref": str(reference)}:
-            return _kind(definitions.get(reference.rpartition("/")[2], {}), definitions)
-        case {"anyOf": [*parts]}:
-            kinds = [_kind(other, definitions) for other in parts if other.get("type") != "null"]
-            return kinds[0] if len(kinds) == 1 else None
-        case {"enum": [*choices]} if set(map(type, choices)) <= {str, type(None)}:
-            return _Kind("string", tuple(choice for choice in choices if choice is not None))
-        case {"const": str(choice)}:
-            return _Kind("string", (choice,))
-        case {"type": "string" | "integer" | "number" | "boolean" as name} if not part.keys() & {"enum", "const"}:
-            return _Kind(name)
-    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +166,10 @@ class _Word:
     @property
     def is_and(self) -> bool:
         return not self.quoted and self.heard == "and"
+
+    def value(self, slot: Slot) -> str | int | float | bool | None:
+        """What it states in a slot, if it can stand there."""
+        return slot.read(self.text, quoted=self.quoted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,7 +282,7 @@ class _Goal:
     tokens: list[_Token]
     parts: list[tuple[int, int]]
     phrases: list[_Phrase]
-    lists: dict[_Kind, SlotList] = field(default_factory=dict)
+    lists: dict[Slot, SlotList] = field(default_factory=dict)
     problems: dict[str, None] = field(default_factory=dict)
 
     def plan(self) -> tuple[PlannedCall, ...] | NoMatch:
@@ -366,27 +319,25 @@ class _Goal:
                         yield _Reading(len(call.arguments), ((call,),))
 
     def _call(self, result: hassil.RecognizeResult, phrase: _Phrase, words: Sequence[_Word]) -> PlannedCall | None:
-        """The call, its values from the goal's own words; None unless every slot took exactly one word and the macro accepts them."""
+        """The call, its values from the goal's own words; None unless every slot took exactly one word and they fit the macro's input."""
         at = dict(zip(accumulate((len(word.heard) + 1 for word in words), initial=0), words, strict=False))
         arguments: dict[str, Any] = {}
         for entity in result.entities_list:
             word = at.get(entity.text_span[0]) if entity.text_span else None
-            if word is None or word.heard != entity.text.strip() or (value := phrase.slots[entity.name].read(word)) is None:
+            if word is None or word.heard != entity.text.strip() or (value := word.value(phrase.slots[entity.name])) is None:
                 return None
             arguments[entity.name] = value
-        try:
-            phrase.macro.read(arguments)
-        except MacroFailure as failure:
-            self.problems[f"{phrase.macro.name}: {failure}"] = None
+        if told := problems(phrase.arguments, arguments):
+            self.problems[f"{phrase.macro.name}: {told}"] = None
             return None
         return PlannedCall(phrase.macro.name, arguments)
 
-    def _list(self, kind: _Kind) -> SlotList:
+    def _list(self, slot: Slot) -> SlotList:
         """The goal's words that a slot of this kind can take, each with the space after it, so that a part of a word is none."""
-        if kind not in self.lists:
-            heard = {word.heard for token in self.tokens for word in (token.inner, token.last) if kind.read(word) is not None}
-            self.lists[kind] = hassil.TextSlotList(None, [hassil.TextSlotValue(hassil.TextChunk(f"{w} "), None) for w in sorted(heard)])
-        return self.lists[kind]
+        if slot not in self.lists:
+            heard = {word.heard for token in self.tokens for word in (token.inner, token.last) if word.value(slot) is not None}
+            self.lists[slot] = hassil.TextSlotList(None, [hassil.TextSlotValue(hassil.TextChunk(f"{w} "), None) for w in sorted(heard)])
+        return self.lists[slot]
 
     def _not_understood(self, calls: Collection[tuple[int, int]], readable: Collection[int]) -> NoMatch:
         """What is left of the goal when what can be read is taken away from its beginning and its end."""

@@ -1,12 +1,12 @@
-"""Ends routed tasks whose `expires_at` passed while they waited for a worker: `no_worker` if none is announced, else `expired`.
+"""Ends routed tasks that no worker takes: those that were cancelled, and those whose `expires_at` passed while they waited.
 
-A worker looks at `expires_at` before it starts a task; this is for the tasks that no worker takes.
+The latter end as `no_worker` if none is announced, else as `expired`. A worker looks for both before it starts a task.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -14,15 +14,14 @@ import nats.errors
 import nats.js.errors
 from nats.aio.client import Client
 
-from heddle import deadletters, events, subjects
+from heddle import subjects
 from heddle.broker.announcements import announcements
+from heddle.broker.cancellations import who_cancelled
 from heddle.broker.connect import Stored, js_api, stored_from
-from heddle.broker.relay import Outbox
 from heddle.broker.streams import Streams
-from heddle.deadletters import end_of_task
 from heddle.errors import BrokerError, Code, DecodeError, Refused
 from heddle.messages import TaskMessage, decode, parse_time
-from heddle.telemetry.observer import Observer
+from heddle.router.ending import Ender
 
 EXPIRY_EVERY: Final = 5.0
 GRACE: Final = 2.0
@@ -43,10 +42,8 @@ class Expiry:
 
     client: Client
     streams: Streams
-    outbox: Outbox
-    observer: Observer
-    replica: str
-    digest: Callable[[], str]
+    ender: Ender
+    cancelled: Mapping[str, str]
     clock: Callable[[], float]
     _next: int = 1
 
@@ -56,7 +53,7 @@ class Expiry:
             found = await stored_from(self.client, subjects.TASKS, self._next, "heddle.tasks.*.*", _ROUND)
             self._next = found[-1].sequence + 1 if len(found) == _ROUND else 1
             for stored in found:
-                if b'"expires_at"' in stored.body:
+                if self.cancelled or b'"expires_at"' in stored.body:
                     await self._look_at(stored)
 
     async def _look_at(self, stored: Stored) -> None:
@@ -64,22 +61,25 @@ class Expiry:
             task = decode(TaskMessage, stored.body)
         except DecodeError:
             return  # the worker's to end
-        if task.expires_at is None or parse_time(task.expires_at).timestamp() + GRACE > self.clock():
+        task_id = task.task_id or subjects.source_letter(subjects.TASKS, self.streams.created[subjects.TASKS], stored.sequence)
+        by = who_cancelled(self.cancelled, task_id, task.parent_task_id, task.generation) if self.cancelled else None
+        if by is None and (task.expires_at is None or parse_time(task.expires_at).timestamp() + GRACE > self.clock()):
             return
         _, _, worker_type, tier = stored.subject.split(".")
         queue = await self._queue(worker_type, tier)
         served = queue.pulling or await serves(self.client, worker_type, tier)
         if stored.sequence <= queue.delivered and served:
             return  # a worker has it, and ends it
-        code = Code.EXPIRED if served else Code.NO_WORKER
-        told = "before a worker could start the task" if served else f"and no worker is announced for {worker_type} on tier {tier}"
-        task_id = task.task_id or subjects.source_letter(subjects.TASKS, self.streams.created[subjects.TASKS], stored.sequence)
-        detail = f"expires_at {task.expires_at} passed {told}"
-        by = f"router/{self.replica}"
-        ending = end_of_task(task, task_id, code, detail, at=self.clock(), by=by, tier=tier, rules=self.digest())
-        await deadletters.end(self.client, self.outbox, self.observer, ending, stored.body)
-        self.observer.count(events.TASKS_ENDED_BY_ROUTER, code.value)
-        await js_api(self.client, f"STREAM.MSG.DELETE.{subjects.TASKS}", {"seq": stored.sequence})
+        if by is not None:
+            code, detail = Code.CANCELLED, f"{by} cancelled it before a worker took it"
+        elif served:
+            code, detail = Code.EXPIRED, f"expires_at {task.expires_at} passed before a worker could start the task"
+        else:
+            code, detail = (
+                Code.NO_WORKER,
+                f"expires_at {task.expires_at} passed and no worker is announced for {worker_type} on tier {tier}",
+            )
+        await self.ender.end(subjects.TASKS, stored, task, task_id, tier, code, detail)
 
     async def _queue(self, worker_type: str, tier: str) -> _Queue:
         """How far the queue was delivered, and whether anybody pulls from it; of one that no worker ever had, nothing was."""

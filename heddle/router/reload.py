@@ -26,6 +26,7 @@ from heddle import events, subjects
 from heddle.broker.announcements import announcements
 from heddle.broker.periodic import every
 from heddle.errors import BrokerError, Problem, RulesError
+from heddle.router.audit import level_of
 from heddle.router.reading import parse_rules
 from heddle.router.router import Router, keep_text, publish_tiers
 from heddle.router.rules import Rules
@@ -268,7 +269,11 @@ class Drift:
             self._judge(frozenset(digests | {self.router.rules.digest}))
 
     def _card(self) -> bytes:
-        return json.dumps({"replica": self.router.replica, "digest": self.router.rules.digest, "source": self.source}).encode()
+        router = self.router
+        now = router.clock()
+        levels = {name: level_of(router.rules, name, router.buckets, now) for name in router.rules.tiers}
+        known = {name: round(level, 2) for name, level in levels.items() if level is not None}
+        return json.dumps({"replica": router.replica, "digest": router.rules.digest, "source": self.source, "levels": known}).encode()
 
     def _judge(self, digests: frozenset[str]) -> None:
         self.rounds = self.rounds + 1 if len(digests) > 1 else 0
@@ -286,6 +291,6 @@ class Drift:
 
 
 async def router_cards(client: Client) -> list[dict[str, Any]]:
-    """The router replicas that announced themselves within the last ten seconds: {replica, digest, source}."""
+    """The router replicas that announced themselves within the last ten seconds: {replica, digest, source, levels}."""
     cards = [card for key, card in (await announcements(client)).items() if subjects.is_router_card(key)]
     return sorted(cards, key=lambda card: str(card["replica"]))

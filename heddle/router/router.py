@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +15,7 @@ from nats.aio.client import Client
 from nats.js.errors import KeyWrongLastSequenceError
 
 from heddle import deadletters, events, subjects
+from heddle.broker.cancellations import cancellations, who_cancelled
 from heddle.broker.outcomes import OutcomesFull
 from heddle.broker.periodic import every
 from heddle.broker.relay import Delivery, Headers, Intake, Outbox, Source, looked_after, passed_on
@@ -25,6 +26,7 @@ from heddle.errors import BrokerError, Code, DecodeError, Refused
 from heddle.router.audit import Audit, level_of, recording
 from heddle.router.buckets import NO_TOKENS, Bucket
 from heddle.router.decide import Dispatch, Refuse, Wait, decide
+from heddle.router.ending import Ender
 from heddle.router.expiry import EXPIRY_EVERY, Expiry
 from heddle.router.foreign import FOREIGN_EVERY, ForeignListeners
 from heddle.router.leases import Leases
@@ -45,7 +47,11 @@ _REPLICAS = 16
 
 @dataclass(slots=True, eq=False)
 class Router:
-    """One replica at work; made by `routing`."""
+    """One replica at work; made by `routing`.
+
+    Attributes:
+        cancelled: who cancelled what, by the keys of HEDDLE_CANCEL.
+    """
 
     client: Client
     rules: Rules
@@ -59,6 +65,7 @@ class Router:
     lines: Lines = field(default_factory=Lines)
     openings: dict[str, float] = field(default_factory=dict)
     audit: Audit | None = None
+    cancelled: Mapping[str, str] = field(default_factory=dict)
     _near: int = 0
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -75,6 +82,8 @@ class Router:
         except DecodeError as error:
             self._spawn(delivery, self._end(delivery, self._unreadable(delivery, str(error))))
             return None
+        if self.cancelled and self._is_cancelled(delivery, task):
+            return None
         if delivery.stream == subjects.DEFER:
             if (tier := pinned_tier(delivery.headers)) is not None:
                 return self._dispatch(delivery, task, tier)
@@ -83,6 +92,16 @@ class Router:
                 self._spawn(delivery, self._come_up(delivery, task, due))
                 return None
         return self._decide(delivery, task)
+
+    def _is_cancelled(self, delivery: Delivery, task: Routable) -> bool:
+        """End a task that was cancelled, or whose goal was."""
+        by = who_cancelled(self.cancelled, _id_of(task, delivery), task.parent_task_id, task.generation)
+        if by is None:
+            return False
+        refusal, now = Refuse(Code.CANCELLED, f"{by} cancelled it before it was dispatched"), self.clock()
+        self._note(delivery, task, refusal, now, refusal.detail)
+        self._spawn(delivery, self._end(delivery, self._ending(delivery, task, refusal, now)))
+        return True
 
     def _decide(self, delivery: Delivery, task: Routable, *, leased: bool = False) -> Awaitable[None] | None:
         now, size, since = self.clock(), len(delivery.body), delivery.since
@@ -204,7 +223,7 @@ class Router:
 
     async def _end(self, delivery: Delivery, ending: Ending) -> None:
         try:
-            await deadletters.end(self.client, self.outbox, self.observer, ending, delivery.body)
+            await deadletters.end(self.client, self.outbox, self.observer, ending, delivery.body, delivery.headers)
         except OutcomesFull as full:
             self.observer.see(events.BROKER_TROUBLE, "no room for outcomes; waiting", role="router", error=str(full))
             await self.intake.hand_back(delivery, FULL_DELAY)
@@ -312,24 +331,27 @@ async def routing(
 
     await publish_tiers(client, rules)
     await keep_text(client, rules)
-    await intake.add(source(subjects.DEFER, subjects.DUE_DURABLE, subjects.DUE))  # whoever waited comes before whoever is new
-    await intake.add(source(subjects.INCOMING, subjects.ROUTER_DURABLE, subjects.TASKS_INCOMING))
-    observer.see(events.ROLE_STARTED, "routing", role="router", replica=replica, rules=rules.digest)
-    try:
-        sweeper = Sweeper(client, outbox, observer, router.clock)
-        foreign = ForeignListeners(client, observer)
-        expiry = Expiry(client, streams, outbox, observer, replica, lambda: router.rules.digest, router.clock)
-        async with (
-            looked_after(intake, outbox),
-            every(SWEEP_EVERY, sweeper.round, at_once=True),
-            every(FOREIGN_EVERY, foreign.look, at_once=True),
-            every(EXPIRY_EVERY, expiry.round, at_once=True),
-            recording(audit),
-        ):
-            yield router
-            await router.drain(settings.ack_wait)
-    finally:
-        observer.see(events.ROLE_STOPPED, "stopped", role="router", replica=replica)
+    async with cancellations(client) as known:
+        router.cancelled = known.known
+        await intake.add(source(subjects.DEFER, subjects.DUE_DURABLE, subjects.DUE))  # whoever waited comes before whoever is new
+        await intake.add(source(subjects.INCOMING, subjects.ROUTER_DURABLE, subjects.TASKS_INCOMING))
+        observer.see(events.ROLE_STARTED, "routing", role="router", replica=replica, rules=rules.digest)
+        try:
+            ender = Ender(client, outbox, observer, replica, lambda: router.rules.digest, router.clock)
+            sweeper = Sweeper(client, outbox, observer, ender, known.known, router.clock)
+            foreign = ForeignListeners(client, observer)
+            expiry = Expiry(client, streams, ender, known.known, router.clock)
+            async with (
+                looked_after(intake, outbox),
+                every(SWEEP_EVERY, sweeper.round, at_once=True),
+                every(FOREIGN_EVERY, foreign.look, at_once=True),
+                every(EXPIRY_EVERY, expiry.round, at_once=True),
+                recording(audit),
+            ):
+                yield router
+                await router.drain(settings.ack_wait)
+        finally:
+            observer.see(events.ROLE_STOPPED, "stopped", role="router", replica=replica)
 
 
 async def keep_text(client: Client, rules: Rules) -> None:

@@ -1,7 +1,7 @@
 """Runs one task in a process of its own, so that what it does to the process it does to nobody else.
 
 The two processes talk over a socket: the parent writes the order, one line of JSON; the child answers with any number of lines
-`{"report": text}` and then exactly one that says how it went:
+`{"report": text}` or `{"used": [model, usage]}` and then exactly one that says how it went:
 
     {"output": …}                                 the macro's output, byte for byte
     {"failed": {"code", "detail", "traceback"}}   it ended badly
@@ -23,7 +23,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
@@ -56,6 +56,7 @@ _LONGEST: Final = 1 << 30
 
 _OUTPUT: Final = b'{"output":'
 _REPORT: Final = b'{"report":'
+_USED: Final = b'{"used":'
 
 
 class Died(HeddleError):
@@ -71,6 +72,7 @@ class _Order:
     version: int | None
     request_json: str
     task_id: str
+    goal_id: str | None
     attempt: int
     silence: float
     tiers: Sequence[str]
@@ -83,11 +85,13 @@ async def run_alone(
     request_json: bytes,
     *,
     task_id: str,
+    goal_id: str | None = None,
     attempt: int,
     timeout: float,
     silence: float,
     report: Callable[[str], None],
     on_bug: Callable[[str], None],
+    used: Callable[[str, Mapping[str, Any]], None] = lambda *_: None,
     tiers: Sequence[str] = (),
 ) -> bytes:
     """Run a macro in a fresh process; the process is gone when this returns or raises, and when it is cancelled.
@@ -98,11 +102,13 @@ async def run_alone(
         version: that the task names; None is the newest.
         request_json: the task's payload, a JSON object; of an older version it is upgraded there.
         task_id: the task's.
+        goal_id: its goal's, if it has one.
         attempt: 1 for the first.
         timeout: the macro's, in seconds.
         silence: seconds that its event loop may be silent before the process is killed.
         report: is told of the handler's progress.
         on_bug: is told the traceback of an error that the macro does not declare.
+        used: is told which model the handler used, and what it took.
         tiers: for which it is made: on the frontier tier alone may its tools be models.
 
     Returns:
@@ -115,10 +121,10 @@ async def run_alone(
         Died: the process ended without a result: by itself, or killed because its loop was silent.
         DefinitionError: the task did not begin, because its macro or its tools could not be made.
     """
-    order = _Order(sources, worker_type, version, request_json.decode(), task_id, attempt, silence, tiers)
+    order = _Order(sources, worker_type, version, request_json.decode(), task_id, goal_id, attempt, silence, tiers)
     async with _process() as (child, listener, reader, writer):
         writer.write(json.dumps(asdict(order)).encode() + b"\n")
-        answer = asyncio.create_task(_answer(reader, report))
+        answer = asyncio.create_task(_answer(reader, report, used))
         try:
             await _watched(child, listener, answer, timeout, silence)
             result = answer.result()
@@ -152,13 +158,18 @@ async def _process() -> AsyncIterator[tuple[Child, pulse.Listener, asyncio.Strea
         ours.close()
 
 
-async def _answer(reader: asyncio.StreamReader, report: Callable[[str], None]) -> bytes | None:
+async def _answer(
+    reader: asyncio.StreamReader, report: Callable[[str], None], used: Callable[[str, Mapping[str, Any]], None]
+) -> bytes | None:
     """The line that says how it went; None if there is none."""
     with suppress(ConnectionError):
         while (line := await reader.readline()).endswith(b"\n"):
-            if not line.startswith(_REPORT):
+            if line.startswith(_REPORT):
+                report(json.loads(line)["report"])
+            elif line.startswith(_USED):
+                used(*json.loads(line)["used"])
+            else:
                 return line
-            report(json.loads(line)["report"])
     return None
 
 
@@ -254,7 +265,14 @@ def _route(registry: Registry, order: _Order) -> Route:
 
 async def _result(route: Route, order: _Order, tools: Tools, channel: _Channel) -> bytes:
     macro = route.macro
-    run = Run(order.task_id, order.attempt, time.time() + macro.timeout, lambda text: channel.tell(_line("report", text)))
+    run = Run(
+        order.task_id,
+        order.attempt,
+        time.time() + macro.timeout,
+        lambda text: channel.tell(_line("report", text)),
+        lambda model, usage: channel.tell(_line("used", [model, dict(usage)])),
+        order.goal_id,
+    )
     bugs: list[BaseException] = []
     try:
         output = await execute(macro, route.read(order.request_json.encode()), tools, run, on_bug=bugs.append)

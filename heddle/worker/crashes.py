@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import nats.errors
 import nats.js.errors
@@ -33,7 +33,15 @@ class Crashes:
     _room: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_AT_ONCE))
 
     async def run(
-        self, task: Work, task_id: str, macro: AnyMacro, silence: float, *, report: Callable[[str], None], on_bug: Callable[[str], None]
+        self,
+        task: Work,
+        task_id: str,
+        macro: AnyMacro,
+        silence: float,
+        *,
+        report: Callable[[str], None],
+        used: Callable[[str, Mapping[str, Any]], None],
+        on_bug: Callable[[str], None],
     ) -> bytes:
         """The output of a task that runs in a process of its own; raises as `run_alone`."""
         async with self._room:
@@ -43,10 +51,12 @@ class Crashes:
                 task.macro_version,
                 bytes(task.payload),
                 task_id=task_id,
+                goal_id=task.parent_task_id,
                 attempt=task.attempt,
                 timeout=macro.timeout,
                 silence=silence,
                 report=report,
+                used=used,
                 on_bug=on_bug,
                 tiers=[task.model_tier],
             )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from msgspec import Raw, Struct
@@ -30,7 +31,9 @@ class Hops(Struct, frozen=True):
         }
 
 
-def completed_result(task: Work, task_id: str, macro: AnyMacro, output: bytes, hops: Hops, done: float) -> bytes:
+def completed_result(
+    task: Work, task_id: str, macro: AnyMacro, output: bytes, hops: Hops, done: float, used: tuple[str, Mapping[str, Any]] | None = None
+) -> bytes:
     """A completed TaskResult around an output that is JSON already.
 
     Args:
@@ -40,6 +43,7 @@ def completed_result(task: Work, task_id: str, macro: AnyMacro, output: bytes, h
         output: JSON.
         hops: how it got there.
         done: seconds since the epoch.
+        used: the model that was used, and what it took.
     """
     asked = task.macro_version
     metadata = _Metadata(
@@ -58,6 +62,8 @@ def completed_result(task: Work, task_id: str, macro: AnyMacro, output: bytes, h
             processing_time_ms=round((done - hops.started) * 1000, 3),
             completed_at=_time(int(done * 1000)),
             metadata=metadata,
+            model_used=used[0] if used is not None else None,
+            token_usage=dict(used[1]) if used is not None else None,
         )
     )
 
@@ -87,6 +93,8 @@ class _Completed(Struct, omit_defaults=True, kw_only=True, tag_field="status", t
     processing_time_ms: float
     completed_at: str
     metadata: _Metadata
+    model_used: str | None = None
+    token_usage: dict[str, Any] | None = None
 
 
 _encode: Final = msgspec.json.Encoder().encode

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
@@ -19,6 +19,7 @@ from heddle.broker.periodic import every
 from heddle.broker.relay import Delivery, Intake, Outbox, Source, looked_after
 from heddle.broker.streams import Streams, make_consumer
 from heddle.errors import BrokerError, DefinitionError
+from heddle.macros.catalogue import catalogue_of, contracts
 from heddle.macros.loading import Registry
 from heddle.settings import Settings
 from heddle.telemetry.observer import Observer
@@ -100,7 +101,7 @@ async def working(
             worker.lanes.put(delivery)
 
         worker.intake = Intake(client, settings.worker.slots, on_delivery, observer)
-        served = Served(client, streams.created[subjects.TASKS], worker.intake, names, tiers, settings)
+        served = Served(client, streams.created[subjects.TASKS], worker.intake, names, tiers, settings, _digests(registry, names))
 
         async def ask_health() -> None:
             served.unwell = {name: why for name, why in (await health(tools)).items() if why}
@@ -151,6 +152,14 @@ async def _vetted(registry: Registry, names: Sequence[str], observer: Observer) 
     return served
 
 
+def _digests(registry: Registry, names: Sequence[str]) -> dict[str, str]:
+    """What each macro promises, in twelve digits, by name and version; nothing if a catalogue cannot hold them."""
+    try:
+        return {f"{one.name} {one.version}": one.digest for one in contracts(catalogue_of(registry)) if one.name in names}
+    except DefinitionError:
+        return {}
+
+
 @dataclass(slots=True, eq=False)
 class Served:
     """Which tiers a worker serves, and whether tasks can fall back: it follows the rules as the router publishes them."""
@@ -161,6 +170,7 @@ class Served:
     types: Sequence[str]
     asked: Sequence[str] | None
     settings: Settings
+    digests: Mapping[str, str]
     tiers: set[str] = field(default_factory=set)
     unwell: dict[str, str] = field(default_factory=dict)
     falls_back: bool = False
@@ -191,7 +201,8 @@ class Served:
     def card(self, registry: Registry, replica: str, tiers: Iterable[str]) -> bytes:
         """Who serves what, as the worker says it every few seconds; the bucket forgets who falls silent."""
         types = {name: registry.readable(name) for name in self.types}
-        return json.dumps({"replica": replica, "types": types, "tiers": sorted(tiers), "unwell": self.unwell}).encode()
+        told = {"replica": replica, "types": types, "tiers": sorted(tiers), "digests": self.digests, "unwell": self.unwell}
+        return json.dumps(told).encode()
 
     def _source(self, worker_type: str, tier: str) -> Source:
         durable = subjects.worker_durable(worker_type, tier)

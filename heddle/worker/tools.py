@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from heddle.errors import DefinitionError
 from heddle.macros.failures import described
 from heddle.macros.loading import AnyMacro, Registry
 from heddle.macros.macro import Run, with_called
-from heddle.macros.tools import Provider, is_model, needed, tool_name
+from heddle.macros.tools import AllTools, Provider, is_model, needed, tool_name
 from heddle.settings import Settings
 from heddle.worker.pools import Processes, Threads, processes
 
@@ -60,7 +60,7 @@ async def tools_of(
     refuse_models(registry, tiers, wanted)
     made: dict[Any, Any] = {Settings: settings}
     async with AsyncExitStack() as stack:
-        making = _Making(registry.providers, made, stack, models=set(tiers) == {FRONTIER})
+        making = _Making(registry, made, stack, models=set(tiers) == {FRONTIER})
         for tool in dict.fromkeys(tool for macro in wanted for tool in macro.tools.values()):
             await making.tool(tool, ())
         pools = {macro.pool for macro in wanted}
@@ -75,7 +75,7 @@ async def tools_of(
 class _Making:
     """The tools that a worker has made so far, by type, and those that can make more."""
 
-    providers: Mapping[Any, Provider]
+    registry: Registry
     made: dict[Any, Any]
     stack: AsyncExitStack
     models: bool
@@ -84,7 +84,10 @@ class _Making:
         """Make a tool, and first what it needs; `path`: who needs it."""
         if tool in self.made:
             return self.made[tool]
-        provider = self.providers.get(tool)
+        if tool is AllTools:
+            self.made[tool] = _Workshop(self, self.registry)
+            return self.made[tool]
+        provider = self.registry.providers.get(tool)
         if provider is None:
             raise DefinitionError(f"nothing provides {tool!r}" + (f", which {path[-1]!r} needs" if path else ""))
         if tool in path:
@@ -97,6 +100,31 @@ class _Making:
         else:
             self.made[tool] = await _enter(provider, needs, self.stack, self.models)
         return self.made[tool]
+
+
+@dataclass(frozen=True, slots=True)
+class _Workshop:
+    """All tools of a worker, each made when it is first asked for."""
+
+    making: _Making
+    registry: Registry
+    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def kinds(self) -> Sequence[Any]:
+        return [kind for kind, provider in self.registry.providers.items() if not (is_model(kind) or is_model(provider.make))]
+
+    def of_macro(self, name: str) -> Sequence[Any]:
+        macro = self.registry.find(name)
+        kinds = set() if macro is None else {kind for one in with_called([macro]) for kind in one.tools.values()}
+        return [kind for kind in self.kinds() if kind in kinds]
+
+    @asynccontextmanager
+    async def made(self, kinds: Collection[Any], run: Run) -> AsyncIterator[Tools]:
+        async with self._turn:
+            for kind in kinds:
+                await self.making.tool(kind, ())
+        async with AsyncExitStack() as stack:
+            yield await run_tools(kinds, self.making.made, run, stack)
 
 
 async def run_tools(kinds: Iterable[Any], tools: Tools, run: Run, stack: AsyncExitStack) -> Tools:

@@ -90,7 +90,7 @@ class Versions:
     def notice(self, cards: Mapping[str, Mapping[str, Any]], now: float, ours: Callable[[str], bool]) -> None:
         """Take in what workers announce just now; `ours` says of a card's key that it is this worker's."""
         for key, card in cards.items():
-            if not ours(key) and not subjects.is_router_card(key):
+            if not ours(key) and subjects.is_worker_card(key):
                 for name, versions in card.get("types", {}).items():
                     for version in versions:
                         self.seen[name, version] = now

@@ -6,9 +6,9 @@ import asyncio
 import contextlib
 import time
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import nats.errors
 from msgspec import Struct
@@ -16,7 +16,7 @@ from nats.aio.client import Client
 
 from heddle import deadletters, events, subjects
 from heddle.broker.announcements import announcements
-from heddle.broker.cancellations import Cancellations
+from heddle.broker.cancellations import Cancellations, who_cancelled
 from heddle.broker.outcomes import OutcomesFull, stored_outcome, winner
 from heddle.broker.relay import Delivery, Intake, Outbox, passed_on
 from heddle.deadletters import Ending, end_of_task, make_sure_of_letter
@@ -55,10 +55,11 @@ class Hand:
         until: when its handler is to be done, seconds since the epoch.
         lane: the asyncio Task that runs it; None while it waits its turn.
         task, task_id, macro: once they are known.
-        cancelled: was it cancelled while it ran?
+        used: the model that a frontier macro used, and what it took.
+        cancelled: who cancelled it while it ran; None if nobody did.
     """
 
-    __slots__ = ("_worker", "cancelled", "lane", "macro", "task", "task_id", "until")
+    __slots__ = ("_worker", "cancelled", "lane", "macro", "task", "task_id", "until", "used")
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
@@ -67,12 +68,17 @@ class Hand:
         self.task: Work | None = None
         self.task_id = ""
         self.macro: AnyMacro | None = None
-        self.cancelled = False
+        self.cancelled: str | None = None
+        self.used: tuple[str, Mapping[str, Any]] | None = None
 
     def report(self, text: str) -> None:
         """How far the handler is."""
         if self.task is not None:
             self._worker.report(self.task, self.task_id, text)
+
+    def uses(self, model: str, usage: Mapping[str, Any]) -> None:
+        """The handler used a model."""
+        self.used = (model, usage)
 
     def bug(self, error: BaseException | str) -> None:
         """An error that the macro does not declare; or its traceback, from another process."""
@@ -137,7 +143,7 @@ class Worker:
             await self._not_now(delivery, error)
         except asyncio.CancelledError:
             lane = asyncio.current_task()
-            if not hand.cancelled or lane is None:
+            if hand.cancelled is None or lane is None:
                 raise  # the worker stops
             lane.uncancel()
             await self._guarded(delivery, self._end_cancelled(delivery, hand))
@@ -183,26 +189,27 @@ class Worker:
             await self._hand_back(delivery, task, task_id, back)
             return None
         except (MacroFailure, TryAgain, FallBack) as verdict:
-            if hand.cancelled:
+            if hand.cancelled is not None:
                 await self._end_cancelled(delivery, hand)
             else:
                 await self._failed(delivery, hand, verdict, hops)
             return None
         if delivery not in self.held:  # it was overdue, and has ended without us
             return None
-        if hand.cancelled:
+        if hand.cancelled is not None:
             await self._end_cancelled(delivery, hand)
             return None
         if macro.deprecated:
             self._deprecated(macro)
-        body = completed_result(task, task_id, macro, output, hops, self.clock())
+        body = completed_result(task, task_id, macro, output, hops, self.clock(), hand.used)
         return self.outbox.send(subject, body, self._stored, Finished(delivery, subject, task.worker_type, task.model_tier))
 
     async def _run(self, delivery: Delivery, hand: Hand, task: Work, now: float, delivered: int) -> tuple[AnyMacro, bytes]:
         if task.expires_at is not None and parse_time(task.expires_at).timestamp() <= now:
             raise MacroFailure(Code.EXPIRED, f"expires_at {task.expires_at} had passed before a worker could start the task")
-        if self.cancellations.keys and self.cancellations.holds(task_hash(hand.task_id), task.parent_task_id, task.generation):
-            raise MacroFailure(Code.CANCELLED, "it was cancelled before a worker started it")
+        known = self.cancellations.known
+        if known and (by := who_cancelled(known, hand.task_id, task.parent_task_id, task.generation)) is not None:
+            raise MacroFailure(Code.CANCELLED, f"{by} cancelled it before a worker started it")
         try:
             macro, request = self.versions.read(task, now)
         except MacroFailure:
@@ -219,7 +226,7 @@ class Worker:
         else:
             if macro.pool is None:  # elsewhere it may have to wait for its turn, and can be stopped
                 hand.until = until
-            run = Run(hand.task_id, task.attempt, until, hand.report)
+            run = Run(hand.task_id, task.attempt, until, hand.report, hand.uses, task.parent_task_id)
             output = await execute(macro, request, self.tools, run, on_bug=hand.bug, on_call=hand.called)
         if len(output) > MAX_OUTPUT:
             raise MacroFailure(
@@ -240,6 +247,7 @@ class Worker:
                 macro,
                 self.settings.ack_wait,
                 report=hand.report,
+                used=hand.uses,
                 on_bug=hand.bug,
             )
         except Died as death:
@@ -342,10 +350,11 @@ class Worker:
 
     async def _end_cancelled(self, delivery: Delivery, hand: Hand) -> None:
         now = self.clock()
-        await self._end(delivery, self._ending(hand, Code.CANCELLED, "it was cancelled while it ran", Hops(delivery.stored, now, now)))
+        told = f"{hand.cancelled} cancelled it while it ran"
+        await self._end(delivery, self._ending(hand, Code.CANCELLED, told, Hops(delivery.stored, now, now)))
 
     async def _end(self, delivery: Delivery, ending: Ending, trace: str | None = None) -> None:
-        await deadletters.end(self.client, self.outbox, self.observer, ending, delivery.body, trace)
+        await deadletters.end(self.client, self.outbox, self.observer, ending, delivery.body, delivery.headers, trace)
         self.observer.count(events.TASKS_FAILED, ending.worker_type or subjects.NO_TOKEN, ending.code.value)
         await self._ack(delivery)
 
@@ -433,12 +442,12 @@ class Worker:
         """A task or goal was cancelled: end its handlers that run."""
         for hand in self.held.values():
             task = hand.task
-            if task is None or hand.lane is None or hand.cancelled:
+            if task is None or hand.lane is None or hand.cancelled is not None:
                 continue
             goal = task.parent_task_id
             own = subjects.cancelled_task(task_hash(hand.task_id), task.generation)
             if key == own or (goal is not None and key == subjects.cancelled_goal(goal, task.generation)):
-                hand.cancelled = True
+                hand.cancelled = self.cancellations.known[key]
                 hand.lane.cancel()
 
     # --- what is told

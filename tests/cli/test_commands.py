@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from heddle import children
@@ -105,7 +106,7 @@ def test_without_a_worker_a_task_says_so_keeps_waiting_and_exits_3(nats_url: str
 
 @pytest.mark.usefixtures("roles")
 def test_without_a_worker_a_goal_says_so_keeps_waiting_and_exits_3_with_its_id(nats_url: str, tmp_path: Path) -> None:
-    done = heddle("goal", "echo hi", "--timeout", "4s", "-o", "json", cwd=tmp_path, url=nats_url)
+    done = heddle("goal", "echo hi", "--timeout", "8s", "-o", "json", cwd=tmp_path, url=nats_url)
     assert (done.returncode, "heddle run worker --types echo" in done.stderr, json.loads(done.stdout)["exit_code"]) == (3, True, 3)
 
 
@@ -191,12 +192,14 @@ async def test_up_serves_a_second_terminal_in_the_same_folder_and_leaves_nothing
                 return file.exists()
 
             await eventually(written, bool)
-            pid = json.loads(file.read_text())["pid"]
+            told = json.loads(file.read_text())
+            pid, page = told["pid"], await asyncio.to_thread(httpx.get, told["dashboard"], trust_env=False)
             done = heddle("goal", 'count the words in "to be or not to be"', "-o", "json", cwd=project)
         finally:
             os.kill(up.pid, signal.SIGINT)
             ended = children.wait(up, 20)
     assert (done.returncode, json.loads(done.stdout)["tasks"][0]["output"]) == (0, {"words": 6})
+    assert (page.status_code, "Overview" in page.text) == (200, True)
     assert (ended, file.exists()) == (0, False)
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)

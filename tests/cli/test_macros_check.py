@@ -16,11 +16,12 @@ ROOT = Path(__file__).parents[2]
 MACRO = '''\
 from collections.abc import AsyncIterator
 from itertools import count
-from typing import Protocol
+from typing import Annotated, Protocol
 
 from pydantic import BaseModel, Field
 
 from heddle import macro, provides, reject, retry
+from heddle.fields import When, given
 
 
 class Busy(Exception):
@@ -56,6 +57,8 @@ async def book() -> AsyncIterator[Dictionary]:
 class Word(BaseModel):
     word: str = Field(pattern="[a-z]+")
     share: float = Field(1.0, le=1)
+    since: When | None = None
+    language: Annotated[str, given("language")] = "en"
 
 
 class Meaning(BaseModel):
@@ -109,7 +112,25 @@ TEA = "input: {word: tea}\ntools: {Dictionary: {meaning: a drink}}\noutput: {tex
 SHOWN = "input: {word: tea}\ntools: {Dictionary: {meaning: {raises: NAME}}}\nfails: {error: NAME}\n"
 
 
+# --- list, show
+
+
+def test_a_macro_is_shown_with_its_effects_and_with_what_fills_its_fields(project: Path) -> None:
+    write(project, 'effects="none"')
+    listed, told = heddle(project, "list"), heddle(project, "show", "look_up")
+    card = json.loads(heddle(project, "show", "look_up", "-o", "json").stdout)
+    assert ("none" in listed.stdout, "effects none" in told.stdout) == (True, True)
+    assert "language: filled from the goal's context, by language" in told.stdout
+    assert (card["effects"], card["given"], card["hidden"]) == ("none", {"language": "language"}, [])
+
+
 # --- check
+
+
+def test_an_example_that_states_a_quantity_in_words_fits(project: Path) -> None:
+    write(project, 'examples=[("look up tea since yesterday", {"word": "tea", "since": "yesterday"})]')
+    add(project, "tea", TEA)
+    assert heddle(project, "check").returncode == 0
 
 
 def test_a_macro_without_a_fixture_fails_and_is_told_how_to_get_one(project: Path) -> None:
@@ -165,7 +186,15 @@ def test_a_fixture_that_does_not_hold_fails_with_its_file_and_line(project: Path
     [
         (
             'examples=[("look up tea", {"wrd": "tea"})]',
-            "the arguments of its example 'look up tea' do not fit its input: word: Field required",
+            "its example 'look up tea' has arguments that do not fit its input: ",
+        ),
+        (
+            'examples=[("look up tea", {"word": "tea", "since": "someday"})]',
+            "its example 'look up tea' has arguments that do not fit its input: since: 'someday' is no time",
+        ),
+        (
+            'examples=[("look up tea", {"word": "tea", "language": "en"})]',
+            "its example 'look up tea' sets language, which is filled from the goal's context",
         ),
         ('phrases=["look up {word}", "look {up"]', "phrase 'look {up': it does not parse"),
         ('phrases=["look up {wrod}"]', "phrase 'look up {wrod}'"),

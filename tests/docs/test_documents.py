@@ -22,10 +22,15 @@ from heddle import children
 from heddle.broker.streams import stream_configs
 from heddle.cli.main import app
 from heddle.errors import CODES
+from heddle.evaluation import cases as eval_cases
 from heddle.events import ALL_EVENTS
 from heddle.macros.loading import load
+from heddle.macros.marks import given_fields
 from heddle.messages import Goal, Message, TaskMessage, decode
+from heddle.planning.goal import Asked
 from heddle.planning.phrases import compile_phrases
+from heddle.planning.plan import PlannedCall
+from heddle.planning.review import review
 from heddle.router.audit import COLUMNS
 from heddle.router.cases import parse_cases, run_case
 from heddle.router.reading import parse_rules
@@ -179,8 +184,9 @@ def test_python_examples_are_macros_that_load(block: Block, tmp_path: Path, monk
     registry = load([str(tmp_path / f"{name}.py")])
     assert registry.macros
     for macro in registry.newest():
-        for _, arguments in macro.examples:
-            macro.read(dict(arguments))
+        for goal, arguments in macro.examples:
+            context = dict.fromkeys(given_fields(macro.schema).values(), "web")
+            assert review([PlannedCall(macro.name, dict(arguments))], registry, Asked(goal, context, 0.0), 16).problems == ()
     compile_phrases(registry.newest())
 
 
@@ -223,6 +229,12 @@ def test_rules_examples_can_be_used(block: Block) -> None:
 def test_tables_of_cases_hold_for_the_first_rules_of_their_document(block: Block) -> None:
     rules = parse_rules(blocks("yaml rules", [block.document])[0].text, str(block))
     assert [verdict for case in parse_cases(block.text, str(block)) if not (verdict := run_case(case, rules, 0.0)).ok] == []
+
+
+@pytest.mark.parametrize("block", blocks("yaml eval"), ids=str)
+def test_cases_for_the_planner_are_such_that_the_example_macros_can_meet_them(block: Block) -> None:
+    registry = load([str(ROOT / "workflows")])
+    assert [told for case in eval_cases.parse_cases(block.text, str(block)) for told in eval_cases.misfits(case, registry)] == []
 
 
 def test_every_column_of_a_recorded_decision_is_there() -> None:

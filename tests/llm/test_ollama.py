@@ -6,33 +6,19 @@ import asyncio
 import gc
 import json
 import socket
-import sys
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
-from pathlib import Path
-from typing import Any, Literal, Protocol
+from collections.abc import Callable
+from contextlib import ExitStack
 
-import certifi
 import pytest
 
-from heddle.egress import is_private
-from heddle.errors import Code, ModelError, ModelUnavailable, SettingsError
-from heddle.llm import ollama as adapter
-from heddle.llm.model import Answer
-from heddle.llm.ollama import OllamaModel, ollama_model
-from heddle.macros.loading import Registry, load
-from heddle.planner import make_planner
-from heddle.planning.goal import Asked
-from heddle.planning.plan import PlannedCall
-from heddle.planning.prompt import Prompt
-from heddle.settings import PlannerSettings, Settings
-from tests.llm.ollama_server import OVERLOADED, Drops, OllamaServer, Reply, Says, Sends, Stays, error, ollama_server, redirect
-from tests.support import PATIENCE, planning
-
-WORKFLOWS = Path(__file__).parents[2] / "workflows"
-SCHEMA = {"type": "object", "properties": {"zulu": {"const": "z"}, "alpha": {"$ref": "#/$defs/A"}}, "$defs": {"A": {"type": "null"}}}
-PROMPT = Prompt("the rules", 'Goal: "say grüezi"', SCHEMA)
-ANSWER = '{"tasks": [{"macro": "echo", "arguments": {"word": "grüezi"}}]}'
+from heddle.errors import ModelError, ModelUnavailable
+from heddle.llm import connection
+from heddle.llm.model import Answer, Facts
+from heddle.planning.confidence import Token
+from tests.llm.http_server import Drops, Sends, Stays
+from tests.llm.ollama_server import OVERLOADED, OllamaServer, Reply, Says, digest, error, shown
+from tests.llm.support import ANSWER, PROMPT, SCHEMA, MakesModel, failure_of
+from tests.support import PATIENCE
 
 UNREADABLE: dict[str, Reply] = {
     "JSON that breaks off": Sends(200, b'{"model": "test-model", "mess'),
@@ -50,94 +36,29 @@ UNREADABLE: dict[str, Reply] = {
 }
 
 
-class MakesModel(Protocol):
-    def __call__(self, url: str, egress: Literal["any", "none"] = "none", **planner: Any) -> AbstractAsyncContextManager[OllamaModel]: ...
-
-
-@pytest.fixture(scope="session")
-def one_authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One certificate in place of all: no test speaks TLS, and a client that reads them all takes 50 ms to make."""
-    first, end, _ = certifi.contents().partition("-----END CERTIFICATE-----\n")
-    file = tmp_path_factory.mktemp("tls") / "one.pem"
-    file.write_text(first + end, encoding="utf-8")
-    return file
-
-
-@pytest.fixture(autouse=True)
-def plain_environment(monkeypatch: pytest.MonkeyPatch, one_authority: Path) -> None:
-    monkeypatch.setenv("SSL_CERT_FILE", str(one_authority))
-    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.lower(), raising=False)
-
-
-@pytest.fixture
-def model_at(monkeypatch: pytest.MonkeyPatch) -> MakesModel:
-    @asynccontextmanager
-    async def made(url: str, egress: Literal["any", "none"] = "none", **planner: Any) -> AsyncIterator[OllamaModel]:
-        monkeypatch.setenv("OLLAMA_HOST", url)
-        settings = Settings(egress=egress, planner=PlannerSettings(**{"model": "test-model", "timeout": PATIENCE, **planner}))
-        async with ollama_model(settings) as model:
-            yield model
-
-    return made
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[OllamaServer]:
-    async with ollama_server(Says(ANSWER)) as running:
-        yield running
-
-
-@pytest.fixture
-async def elsewhere() -> AsyncIterator[OllamaServer]:
-    """A second server, which no request should reach unless a test says so."""
-    async with ollama_server(Says(ANSWER)) as running:
-        yield running
-
-
-@pytest.fixture
-def names(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
-    """What host names resolve to; one that is not in it does not resolve, and none is asked for outside."""
-    known: dict[str, list[str]] = {}
-    real = socket.getaddrinfo
-
-    def resolve(host: Any, *args: Any, **kwargs: Any) -> Any:
-        name = host.decode() if isinstance(host, bytes) else host
-        if name not in known and not name.replace(".", "").isdigit() and ":" not in name:
-            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-        return [info for address in known.get(name, [name]) for info in real(address, *args, **kwargs)]
-
-    monkeypatch.setattr(socket, "getaddrinfo", resolve)
-    return known
-
-
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
-
-
-async def failure_of(model: OllamaModel) -> ModelError:
-    with pytest.raises(ModelError) as caught:
-        await model.complete(PROMPT)
-    assert caught.value.code is Code.NO_PLAN
-    return caught.value
-
-
 # What is asked
 
 
 async def test_a_goal_is_one_call_that_asks_for_a_repeatable_answer_of_the_schema(server: OllamaServer, model_at: MakesModel) -> None:
-    async with model_at(server.url, num_ctx=4096, num_predict=256) as model:
+    async with model_at(server.url, num_ctx=4096, num_predict=256, keep_alive="10m") as model:
         assert await model.complete(PROMPT) == Answer(ANSWER, 212, 31)
     [chat] = server.chats
     options = chat.pop("options")
     assert options == {"temperature": 0, "seed": 7, "num_ctx": 4096, "num_predict": 256}
     assert chat.pop("messages") == [{"role": "system", "content": PROMPT.system}, {"role": "user", "content": PROMPT.user}]
     assert json.dumps(chat.pop("format")) == json.dumps(SCHEMA), "as it is, and in its order, which the grammar follows"
-    assert (chat.pop("model"), chat.pop("keep_alive"), chat.pop("stream")) == ("test-model", "30m", False)
-    assert not any(chat.values()), "and nothing else, such as tools"
+    assert (chat.pop("model"), chat.pop("keep_alive"), chat.pop("stream")) == ("test-model", "10m", False)
+    assert (chat.pop("logprobs"), chat.pop("top_logprobs")) == (True, 20)
+    assert chat == {"truncate": False, "think": False}, "and nothing else, such as tools"
+
+
+@pytest.mark.parametrize(("told", "sent"), [("30m", "30m"), ("-1", -1), ("0", 0), ("90", 90)])
+async def test_keep_alive_without_a_unit_is_a_number_as_the_server_wants_it(
+    server: OllamaServer, model_at: MakesModel, told: str, sent: str | int
+) -> None:
+    async with model_at(server.url, keep_alive=told) as model:
+        await model.complete(PROMPT)
+    assert server.chats[0]["keep_alive"] == sent
 
 
 async def test_the_next_goal_finds_the_connection_and_the_prefix_as_they_were(server: OllamaServer, model_at: MakesModel) -> None:
@@ -161,6 +82,14 @@ async def test_two_goals_at_a_time_get_their_own_answers(server: OllamaServer, m
     assert {answer.result().text for answer in answers} == {"one", "two"}
 
 
+async def test_warming_asks_the_same_for_one_token(server: OllamaServer, model_at: MakesModel) -> None:
+    async with model_at(server.url) as model:
+        await model.warm(PROMPT)
+        await model.complete(PROMPT)
+    assert [chat["options"].pop("num_predict") for chat in server.chats] == [1, 1024]
+    assert server.chats[0] == server.chats[1], "so that the server finds the prompt as it read it"
+
+
 # What comes back
 
 
@@ -178,15 +107,55 @@ async def test_an_answer_cut_at_num_predict_is_an_error_that_keeps_what_there_is
     assert failure.answer == '{"tasks": [{"mac'
 
 
-async def test_a_prompt_that_fills_the_context_is_an_error_since_the_server_cuts_it_silently(
-    server: OllamaServer, model_at: MakesModel
+@pytest.mark.parametrize(("prompt_tokens", "answer_tokens"), [(1024, 0), (1024, None), (900, 124), (514, 600)])
+async def test_a_context_that_was_full_is_an_error_since_the_server_drops_what_came_first_in_silence(
+    server: OllamaServer, model_at: MakesModel, prompt_tokens: int, answer_tokens: int | None
 ) -> None:
-    server.then(Says(ANSWER, prompt_tokens=1023), Says(ANSWER, prompt_tokens=1024))
+    server.then(Says(ANSWER, prompt_tokens=900, answer_tokens=123), Says(ANSWER, prompt_tokens=prompt_tokens, answer_tokens=answer_tokens))
     async with model_at(server.url, num_ctx=1024) as model:
         await model.complete(PROMPT)
         failure = await failure_of(model)
-    assert str(failure) == "the prompt does not fit the context of 1024 tokens (planner.num_ctx)"
+    assert str(failure) == "prompt and answer do not fit the context of 1024 tokens (planner.num_ctx)"
     assert failure.answer == ANSWER
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "the input length exceeds the context length",
+        '{"error":{"code":400,"message":"request (9031 tokens) exceeds the available context size (4096 tokens), try increasing it"}}',
+        "the prompt is longer than the context length currently available to the model; shorten the prompt",
+    ],
+)
+async def test_a_prompt_that_the_server_refuses_as_too_long_is_the_same_error(
+    server: OllamaServer, model_at: MakesModel, words: str
+) -> None:
+    server.then(error(400, words))
+    async with model_at(server.url, num_ctx=4096) as model:
+        failure = await failure_of(model)
+    assert str(failure) == "prompt and answer do not fit the context of 4096 tokens (planner.num_ctx)"
+    assert not isinstance(failure, ModelUnavailable)
+
+
+async def test_the_answers_tokens_come_with_their_log_probabilities(server: OllamaServer, model_at: MakesModel) -> None:
+    server.then(Says('{"é', logprobs=[('{"', -0.1, [('{"', -0.1), ("{", -2.5)]), ("é", -0.7, [])]))
+    async with model_at(server.url) as model:
+        answer = await model.complete(PROMPT)
+    assert answer.tokens == (Token('{"', -0.1, (('{"', -0.1), ("{", -2.5))), Token("é", -0.7))
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [Says(ANSWER), Says(ANSWER, logprobs=[]), Says(ANSWER, logprobs=[("Hm", -0.1, [])], thinking="Hm")],
+    ids=["from a server before 0.12.11", "of an empty list", "mixed with those of a train of thought"],
+)
+async def test_without_log_probabilities_there_are_no_tokens_and_no_failure(
+    server: OllamaServer, model_at: MakesModel, reply: Says
+) -> None:
+    server.then(reply)
+    async with model_at(server.url) as model:
+        answer = await model.complete(PROMPT)
+    assert (answer.text, answer.tokens) == (ANSWER, None)
 
 
 @pytest.mark.parametrize("reply", UNREADABLE.values(), ids=UNREADABLE)
@@ -227,35 +196,42 @@ async def test_any_other_refusal_is_told_in_the_words_of_the_server(server: Olla
         failure = await failure_of(model)
     assert not isinstance(failure, ModelUnavailable)
     words = json.loads(reply.body)["error"] if reply.body.startswith(b"{") else "no"
+    assert failure.answer is None
     assert str(failure) == f"{server.url} refused ({reply.status}: {words})"
 
 
 # When nothing comes back
 
 
-async def test_where_nothing_listens_the_remedy_starts_a_server_and_gets_the_model(model_at: MakesModel) -> None:
-    url = f"http://127.0.0.1:{free_port()}"
+async def test_where_nothing_listens_the_remedy_starts_a_server_and_gets_the_model(model_at: MakesModel, nobody: str) -> None:
+    url = f"http://{nobody}"
     async with model_at(url) as model:
         failure = await failure_of(model)
     assert isinstance(failure, ModelUnavailable)
     assert (str(failure), failure.remedy) == (f"no model server answers at {url}", "ollama serve & ollama pull test-model")
 
 
-async def test_a_name_that_does_not_resolve_is_a_server_that_does_not_answer(model_at: MakesModel, names: dict[str, list[str]]) -> None:
+async def test_a_name_that_does_not_resolve_is_a_server_that_does_not_answer(
+    model_at: MakesModel, names: dict[str, list[str]], may_call: Callable[..., None]
+) -> None:
+    may_call("models.example:11434")
     async with model_at("models.example", egress="any") as model:
         failure = await failure_of(model)
     assert isinstance(failure, ModelUnavailable)
     assert "http://models.example:11434" in str(failure)
 
 
-async def test_a_host_that_takes_no_connection_is_given_up_early(model_at: MakesModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(adapter, "_CONNECT_TIMEOUT", 0.05)
+async def test_a_host_that_takes_no_connection_is_given_up_early(
+    model_at: MakesModel, monkeypatch: pytest.MonkeyPatch, may_call: Callable[..., None]
+) -> None:
+    monkeypatch.setattr(connection, "CONNECT_TIMEOUT", 0.05)
     with ExitStack() as stack:
         full = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
         for _ in range(8):  # its queue is full, so the next one gets no answer
             waiting = stack.enter_context(socket.socket())
             waiting.setblocking(False)
             waiting.connect_ex(full.getsockname())
+        may_call(f"127.0.0.1:{full.getsockname()[1]}")
         async with model_at(f"127.0.0.1:{full.getsockname()[1]}") as model:
             failure = await failure_of(model)
     assert isinstance(failure, ModelUnavailable)
@@ -277,7 +253,7 @@ async def test_an_answer_not_done_in_time_is_an_error_and_its_connection_is_clos
 
 async def test_a_cancelled_goal_closes_its_connection_so_that_the_server_stops(server: OllamaServer, model_at: MakesModel) -> None:
     server.then(Stays(), Says(ANSWER))
-    async with asyncio.timeout(PATIENCE), model_at(server.url) as model:
+    async with asyncio.timeout(PATIENCE), model_at(server.url, egress="any") as model:
         asking = asyncio.create_task(model.complete(PROMPT))
         await server.heard.wait()
         asking.cancel()
@@ -300,242 +276,45 @@ async def test_leaving_closes_every_connection_and_nothing_is_left_to_the_collec
     gc.collect()  # an unclosed socket would warn here, and warnings are errors
 
 
-# Where the server is
+# What the server tells of the model
 
 
-@pytest.mark.parametrize(
-    ("told", "url"),
-    [
-        ("", "http://127.0.0.1:11434"),
-        ("  ", "http://127.0.0.1:11434"),
-        ("127.0.0.1", "http://127.0.0.1:11434"),
-        ("10.0.0.7:8080", "http://10.0.0.7:8080"),
-        (":8080", "http://127.0.0.1:8080"),
-        ("0.0.0.0", "http://127.0.0.1:11434"),  # noqa: S104
-        ("0.0.0.0:8080", "http://127.0.0.1:8080"),
-        ("[::]:8080", "http://[::1]:8080"),
-        ("http://10.0.0.7", "http://10.0.0.7"),
-        ("http://10.0.0.7:11434/", "http://10.0.0.7:11434"),
-        ("https://10.0.0.7", "https://10.0.0.7"),
-        ("HTTPS://10.0.0.7:8443", "https://10.0.0.7:8443"),
-        ("::1", "http://[::1]:11434"),
-        ("[::1]", "http://[::1]:11434"),
-        ("[::1]:8080", "http://[::1]:8080"),
-        ("https://[::1]", "https://[::1]"),
-        ("10.0.0.7/ollama/", "http://10.0.0.7:11434/ollama"),
-        ("https://10.0.0.7:8443/a/b", "https://10.0.0.7:8443/a/b"),
-        ('"127.0.0.1:8080"', "http://127.0.0.1:8080"),
-    ],
-)
-def test_ollama_host_means_what_it_means_to_ollama(told: str, url: str) -> None:
-    assert adapter._url(told) == url
-
-
-@pytest.mark.parametrize("told", ["10.0.0.7", "http://10.0.0.7", "https://[::1]/a/b"])
-async def test_the_client_goes_where_the_errors_say_it_went(model_at: MakesModel, told: str) -> None:
-    async with model_at(told) as model:
-        assert str(model.client._client.base_url).rstrip("/") == model.host
-
-
-@pytest.mark.parametrize("told", ["host:port", "host:99999", "ftp://10.0.0.7", "http://[", "unix:///run/ollama.sock"])
-async def test_an_ollama_host_that_is_no_address_is_a_setting_that_cannot_be_used(model_at: MakesModel, told: str) -> None:
-    with pytest.raises(SettingsError, match="OLLAMA_HOST is ") as caught:
-        async with model_at(told, egress="any"):
-            pass
-    assert repr(told) in str(caught.value)
-
-
-async def test_host_and_port_alone_reach_the_server(server: OllamaServer, model_at: MakesModel) -> None:
-    for told in (f"127.0.0.1:{server.port}", f"0.0.0.0:{server.port}", f":{server.port}", f"{server.url}/"):
-        async with model_at(told) as model:
-            assert (await model.complete(PROMPT)).text == ANSWER
-    assert len(server.chats) == 4
-
-
-async def test_a_server_on_ipv6_is_reached(model_at: MakesModel) -> None:
-    try:
-        async with ollama_server(Says(ANSWER), host="::1") as six, model_at(f"[::1]:{six.port}") as model:
-            assert (await model.complete(PROMPT)).text == ANSWER
-    except OSError:
-        pytest.skip("this machine has no IPv6")
-
-
-async def test_a_path_goes_before_the_path_of_the_call(server: OllamaServer, model_at: MakesModel) -> None:
-    async with model_at(f"{server.url}/behind/a/proxy/") as model:
-        await failure_of(model)
-    assert [request.target for request in server.requests] == ["/behind/a/proxy/api/chat"]
-
-
-# Where the goal must not go
-
-
-@pytest.mark.parametrize(
-    "host", ["8.8.8.8", "https://8.8.8.8", "http://8.8.8.8:11434", "[2606:4700::1111]", "::ffff:8.8.8.8", "http://me:secret@8.8.8.8"]
-)
-async def test_without_egress_a_public_address_is_refused_before_anything_is_sent(model_at: MakesModel, host: str) -> None:
-    with pytest.raises(SettingsError, match=r"egress is none, and http.* \(OLLAMA_HOST\) is neither loopback nor private"):
-        async with model_at(host):
-            pass
-
-
-@pytest.mark.parametrize("host", ["", "127.9.9.9:1", "10.1.2.3", "172.16.0.1", "192.168.1.5", "https://[::1]", "fd00::1", "0.0.0.0:80"])
-async def test_without_egress_loopback_and_private_addresses_are_accepted(model_at: MakesModel, host: str) -> None:
-    async with model_at(host) as model:
-        assert model.name == "test-model"
-
-
-async def test_with_egress_a_public_address_is_accepted(model_at: MakesModel) -> None:
-    async with model_at("8.8.8.8", egress="any") as model:
-        assert model.host == "http://8.8.8.8:11434"
-
-
-@pytest.mark.parametrize(
-    ("addresses", "private"),
-    [(["127.0.0.1"], True), (["10.0.0.7", "fd00::7"], True), (["8.8.8.8"], False), (["10.0.0.7", "8.8.8.8"], False)],
-)
-def test_a_name_is_private_if_every_address_of_it_is(names: dict[str, list[str]], addresses: list[str], private: bool) -> None:
-    names["models.example"] = addresses
-    assert is_private("http://models.example:11434") is private
-
-
-@pytest.mark.parametrize("name", ["models.example", "a" * 70, ""])
-def test_a_name_that_does_not_resolve_is_not_private(names: dict[str, list[str]], name: str) -> None:
-    assert not is_private(f"http://{name}:11434")
-
-
-@pytest.mark.parametrize(("status", "egress"), [(301, "none"), (302, "none"), (303, "none"), (307, "none"), (308, "none"), (307, "any")])
-async def test_a_redirect_is_not_followed(
-    server: OllamaServer, elsewhere: OllamaServer, model_at: MakesModel, status: int, egress: Literal["any", "none"]
-) -> None:
-    server.then(redirect(f"{elsewhere.url}/api/chat", status))
-    async with model_at(server.url, egress=egress) as model:
-        failure = await failure_of(model)
-    assert str(failure) == f"{server.url} redirects elsewhere ({status}); name the model server itself in OLLAMA_HOST"
-    assert (len(server.requests), elsewhere.connections) == (1, 0)
-
-
-@pytest.mark.parametrize(
-    ("variable", "egress"), [("HTTP_PROXY", "none"), ("http_proxy", "none"), ("ALL_PROXY", "none"), ("HTTP_PROXY", "any")]
-)
-async def test_a_proxy_in_the_environment_gets_nothing_that_is_for_this_machine(
-    server: OllamaServer,
-    elsewhere: OllamaServer,
-    model_at: MakesModel,
-    monkeypatch: pytest.MonkeyPatch,
-    variable: str,
-    egress: Literal["any", "none"],
-) -> None:
-    monkeypatch.setenv(variable, elsewhere.url)
-    async with model_at(server.url, egress=egress) as model:
-        assert (await model.complete(PROMPT)).text == ANSWER
-    assert (len(server.requests), elsewhere.connections) == (1, 0)
-
-
-async def test_a_public_server_is_asked_through_the_proxy_of_the_environment(
-    elsewhere: OllamaServer, model_at: MakesModel, monkeypatch: pytest.MonkeyPatch, names: dict[str, list[str]]
-) -> None:
-    monkeypatch.setenv("HTTP_PROXY", elsewhere.url)
-    async with model_at("models.example", egress="any") as model:
-        await failure_of(model)  # this proxy only knows its own paths
-    assert [request.target for request in elsewhere.requests] == ["http://models.example:11434/api/chat"]
-
-
-# From a goal to a plan
-
-
-@pytest.fixture(scope="module")
-def registry() -> Iterator[Registry]:
-    """The example macros as a worker loads them; the modules that other tests import are put back."""
-
-    def loaded() -> list[str]:
-        return [name for name in sys.modules if name.split(".")[0] == "workflows"]
-
-    known = {name: sys.modules[name] for name in loaded()}
-    yield load([str(WORKFLOWS)])
-    for name in loaded():
-        del sys.modules[name]
-    sys.modules.update(known)
-
-
-GOAL = "Label the last 3 changes in acme/checkout, and profile data/orders.csv"
-CALLS = (
-    PlannedCall("repo_triage", {"repository": "acme/checkout", "count": 3}),
-    PlannedCall("csv_profile", {"path": "data/orders.csv"}),
-)
-GOAL_ANSWER = json.dumps({"tasks": [{"macro": call.macro, "arguments": call.arguments} for call in CALLS]})
-PHRASED = "label the last 3 changes in acme/checkout"
-
-
-async def test_a_goal_becomes_a_plan_with_one_call_of_the_model(server: OllamaServer, model_at: MakesModel, registry: Registry) -> None:
-    server.then(Says(GOAL_ANSWER))
+async def test_the_facts_of_a_model_are_those_of_its_file(server: OllamaServer, model_at: MakesModel) -> None:
     async with model_at(server.url) as model:
-        plan = await make_planner(registry, model, planning("fallback")).plan(Asked(GOAL, {"team": "payments"}, 0.0))
-    assert plan.calls == CALLS
-    assert (plan.planned_by, plan.model_calls, plan.answer, plan.note) == ("test-model", 1, GOAL_ANSWER, None)
-    [chat] = server.chats
-    system, user = (message["content"] for message in chat["messages"])
-    assert user == f'Goal: "{GOAL}"\nContext: {{"team": "payments"}}'
-    branches = chat["format"]["properties"]["tasks"]["items"]["anyOf"]
-    offered = [branch["properties"]["macro"]["const"] for branch in branches]
-    assert offered == [*(macro.name for macro in registry.newest()), "unsupported"]
-    assert all(f"- {name}(" in system for name in offered[:-1])
-    assert all(next(iter(branch["properties"])) == "macro" for branch in branches), "the name is decided before the arguments"
+        assert await model.facts() == Facts(digest("test-model"), 7_615_616_512, 4.0, instruct=True)
 
 
-@pytest.mark.parametrize(
-    ("reply", "code", "words"),
-    [
-        (Says(""), Code.NO_PLAN, "not JSON"),
-        (Says("Sure! Here is your plan."), Code.NO_PLAN, "not JSON"),
-        (Says('{"tasks": [{"macro": "unsupported"}]}'), Code.UNSUPPORTED_GOAL, "no macro does"),
-        (Says('{"tasks": [{"macro": "rm_rf", "arguments": {}}]}'), Code.NO_PLAN, "'rm_rf'"),
-        (Says(GOAL_ANSWER, done_reason="length"), Code.NO_PLAN, "planner.num_predict"),
-        (Drops(), Code.NO_PLAN, "cannot be read"),
-        (error(500, "no memory"), Code.NO_PLAN, "no memory"),
-    ],
-)
-async def test_phrases_do_not_stand_in_for_a_model_that_was_reached(
-    server: OllamaServer, model_at: MakesModel, registry: Registry, reply: Reply, code: Code, words: str
-) -> None:
-    server.then(reply)
+async def test_a_name_without_a_tag_means_the_latest(server: OllamaServer, model_at: MakesModel) -> None:
+    server.models = {"test-model", "mine:latest"}
+    server.shown = shown()
+    async with model_at(server.url, model="mine:latest") as model:
+        assert (await model.facts()).digest == digest("mine:latest")
+
+
+async def test_what_the_server_does_not_tell_is_unknown(server: OllamaServer, model_at: MakesModel) -> None:
+    server.shown = {"model_info": {}}
     async with model_at(server.url) as model:
-        plan = await make_planner(registry, model, planning("fallback")).plan(Asked(PHRASED, {}, 0.0))
-    assert plan.problem is not None
-    assert plan.problem[0] is code
-    assert words in plan.problem[1]
-    assert len(server.chats) == 1
+        assert await model.facts() == Facts(digest("test-model"))
 
 
-def lacks_the_model(server: OllamaServer) -> str:
+@pytest.mark.parametrize("there", [True, False])
+async def test_the_server_says_whether_it_has_the_model(server: OllamaServer, model_at: MakesModel, there: bool) -> None:
+    server.models = {"test-model"} if there else set()
+    async with model_at(server.url) as model:
+        assert await model.is_there() is there
+
+
+async def test_facts_of_a_model_that_was_not_pulled_are_as_unavailable_as_its_answers(server: OllamaServer, model_at: MakesModel) -> None:
     server.models.clear()
-    return "ollama pull test-model"
-
-
-def is_overloaded(server: OllamaServer) -> str:
-    server.then(OVERLOADED)
-    return "give it less to do"
-
-
-@pytest.mark.parametrize("trouble", [lacks_the_model, is_overloaded])
-async def test_while_the_model_is_unavailable_phrases_plan_only_if_they_may(
-    server: OllamaServer, model_at: MakesModel, registry: Registry, trouble: Callable[[OllamaServer], str]
-) -> None:
-    remedy = trouble(server)
     async with model_at(server.url) as model:
-        plan = await make_planner(registry, model, planning("fallback")).plan(Asked(PHRASED, {}, 0.0))
         with pytest.raises(ModelUnavailable) as caught:
-            await make_planner(registry, model, planning("off")).plan(Asked(PHRASED, {}, 0.0))
-    assert (plan.calls, plan.planned_by, plan.model_calls) == (CALLS[:1], "phrases", 0)
-    assert remedy in (plan.note or "")
-    assert remedy in caught.value.remedy
+            await model.facts()
+    assert caught.value.remedy == "ollama pull test-model"
 
 
-async def test_a_goal_that_a_phrase_fits_asks_no_model_when_phrases_come_first(
-    server: OllamaServer, model_at: MakesModel, registry: Registry
-) -> None:
-    server.then(Says(GOAL_ANSWER))
+@pytest.mark.parametrize("reply", [Sends(200, b"[]"), Sends(200, b"{}"), error(500, "no memory")])
+async def test_facts_that_cannot_be_read_are_an_error(server: OllamaServer, model_at: MakesModel, reply: Sends) -> None:
+    server.shown = reply
     async with model_at(server.url) as model:
-        planner = make_planner(registry, model, planning("first"))
-        assert (await planner.plan(Asked(PHRASED, {}, 0.0))).model_calls == 0
-        assert server.connections == 0
-        assert (await planner.plan(Asked(f"{GOAL}, please", {}, 0.0))).model_calls == 1
+        with pytest.raises(ModelError, match=r"cannot be read|no memory"):
+            await model.facts()

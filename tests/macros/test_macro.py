@@ -379,7 +379,7 @@ def test_a_field_that_only_a_person_may_set_is_not_shown_under_an_alias_either()
 
 
 def test_a_field_that_only_a_person_may_set_is_not_sent_under_an_alias_either() -> None:
-    assert "only a person may set write" in str(sent(aliased, arguments={"write": True}))
+    assert ".write: only a person may set it" in str(sent(aliased, arguments={"write": True}))
 
 
 def test_a_field_that_only_a_person_may_set_stays_so_inside_another() -> None:

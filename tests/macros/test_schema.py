@@ -11,8 +11,6 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import pytest
 from pydantic import (
-    AliasChoices,
-    AliasPath,
     BaseModel,
     ConfigDict,
     Field,
@@ -26,14 +24,7 @@ from typing_extensions import TypedDict
 
 from heddle import macro
 from heddle.errors import DefinitionError
-from heddle.macros.schema import (
-    DIALECT,
-    compile_schema,
-    person_only,
-    person_only_fields,
-    planner_schema,
-    refuse_inner_person_only,
-)
+from heddle.macros.schema import DIALECT, compile_schema
 
 
 class Colour(enum.StrEnum):
@@ -74,8 +65,6 @@ class Record:
 
 class Request(BaseModel):
     repository: str = Field(description="Where.")
-    write: Annotated[bool, person_only] = False
-    reason: Annotated[str, Field(min_length=1), person_only]
 
 
 def with_field(annotation: Any) -> type[BaseModel]:
@@ -184,58 +173,6 @@ def test_a_dictionary_of_a_type_stays_open_for_its_keys() -> None:
 
 def test_a_schema_says_its_dialect() -> None:
     assert compile_schema(Inner, "it")["$schema"] == DIALECT
-
-
-def test_the_planner_does_not_see_what_only_a_person_may_set() -> None:
-    shown = planner_schema(compile_schema(Request, "it"), person_only_fields(Request))
-    assert (list(shown["properties"]), shown["required"]) == (["repository"], ["repository"])
-
-
-def test_fields_marked_person_only_are_named() -> None:
-    assert person_only_fields(Request) == {"write", "reason"}
-
-
-@pytest.mark.parametrize(
-    ("alias", "names"),
-    [
-        (None, ["write"]),
-        ("a", ["a", "write"]),
-        (AliasPath("a", "b"), ["a", "write"]),
-        (AliasChoices("a", "b", AliasPath("c", 0)), ["a", "b", "c", "write"]),
-    ],
-    ids=str,
-)
-def test_a_marked_field_is_named_by_everything_that_can_set_it(alias: Any, names: list[str]) -> None:
-    model = create_model("Request", write=(Annotated[bool, person_only], Field(default=False, validation_alias=alias)))
-    assert sorted(person_only_fields(model)) == names
-
-
-@pytest.mark.parametrize(
-    ("annotation", "place"),
-    [
-        (Annotated[bool, person_only] | None, "target"),
-        (list[Annotated[str, person_only]], "target[]"),
-        (dict[str, Annotated[str, person_only]], "target.*"),
-        (Request, "Request.write"),
-        (list[Request] | None, "Request.write"),
-    ],
-    ids=str,
-)
-def test_a_mark_further_in_is_refused_with_the_field_s_name(annotation: Any, place: str) -> None:
-    with pytest.raises(DefinitionError, match="marked person_only") as caught:
-        refuse_inner_person_only(compile_schema(with_field(annotation), "it"), "triage's input")
-    assert str(caught.value).startswith(f"triage's input at {place} ")
-
-
-@pytest.mark.parametrize("annotation", [Annotated[bool, person_only], Annotated[Inner, person_only], Annotated[bool | None, person_only]])
-def test_a_mark_on_a_field_of_the_input_itself_is_accepted(annotation: Any) -> None:
-    refuse_inner_person_only(compile_schema(with_field(annotation), "it"), "it")
-
-
-def test_hiding_fields_leaves_the_schema_itself_alone() -> None:
-    schema = compile_schema(Request, "it")
-    planner_schema(schema, frozenset({"write"}))
-    assert set(schema["properties"]) == {"repository", "write", "reason"}
 
 
 # --- untyped, further

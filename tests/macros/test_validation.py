@@ -14,6 +14,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import AnyUrl, BaseModel, Field, ValidationError, create_model
 
+from heddle.fields import Bytes, Days, Percent, When
+from heddle.macros.marks import planner_schema
 from heddle.macros.schema import compile_schema
 from heddle.macros.validation import problems, validator_of
 
@@ -38,7 +40,44 @@ class Tree(BaseModel):
     children: list[Tree] = []
 
 
+class Filed(BaseModel):
+    age: Annotated[Days, Field(gt=0)]
+    at: list[When] | When | None = None
+
+
 TIMES = ["2027-03-01T10:00:00Z", "2027-03-01T10:00:00", "2027-03-01", "10:00", "P1D", "PT5M", "1600000000", "soon", ""]
+SPANS = [
+    "two weeks",
+    "14",
+    "1 day",
+    "0.5 days",
+    "a month",
+    "90 days",
+    "2 weeks and 1 day",
+    "1,5 days",
+    "10 MB",
+    "",
+    14,
+    14.5,
+    0,
+    90,
+    -1,
+    True,
+]
+SIZES = ["10 MB", "1.5 GiB", "10 Mb", "0 B", "1 KB", "ten bytes", "10M", "15%", 1024, 1024.0, 0, -5, False]
+SHARES = ["15%", "15", "-2.5 %", "fifteen percent", "150%", "1,5%", 15, 15.0, -200, 1e300, True]
+WHENS = [
+    *TIMES,
+    "2027-03-01 10:00",
+    "yesterday",
+    "last Monday",
+    "1 March 2027",
+    "03/04/2027",
+    "2027-02-30",
+    "0000-01-01",
+    "noon",
+    1600000000,
+]
 OTHERS = ["00000000-0000-4000-8000-000000000000", "10.0.0.1", "https://x.y/z", "x", "::1"]
 KINDS: dict[str, tuple[Any, st.SearchStrategy[Any]]] = {
     "integer": (Annotated[int, Field(ge=-2, lt=5)], st.integers(-4, 7) | st.sampled_from([1.0, 2.5, True])),
@@ -73,6 +112,16 @@ KINDS: dict[str, tuple[Any, st.SearchStrategy[Any]]] = {
     "day": (date, st.sampled_from(TIMES)),
     "hour": (time, st.sampled_from(TIMES)),
     "span": (timedelta, st.sampled_from(TIMES)),
+    "days": (Days, st.sampled_from(SPANS)),
+    "bounded days": (Annotated[Days, Field(ge=1, lt=90)], st.sampled_from(SPANS)),
+    "bytes": (Annotated[Bytes, Field(gt=0, multiple_of=4)], st.sampled_from(SIZES)),
+    "percent": (Annotated[Percent, Field(ge=-100, le=100)], st.sampled_from(SHARES)),
+    "when": (When, st.sampled_from(WHENS)),
+    "maybe days": (Annotated[Days | None, Field(ge=1, le=14)], st.sampled_from([*SPANS, None])),
+    "maybe when": (When | None, st.sampled_from([*WHENS, None])),
+    "spans": (list[Annotated[Days, Field(le=30)]], st.lists(st.sampled_from(SPANS), max_size=2)),
+    "sizes": (dict[str, Bytes | None], st.dictionaries(st.text(max_size=1), st.sampled_from([*SIZES, None]), max_size=2)),
+    "filed": (Filed, st.fixed_dictionaries({"age": st.sampled_from(SPANS)}, optional={"at": st.sampled_from(WHENS)})),
     "id": (UUID, st.sampled_from(OTHERS)),
     "address": (IPv4Address, st.sampled_from(OTHERS)),
     "url": (AnyUrl, st.sampled_from(OTHERS)),
@@ -139,6 +188,20 @@ def test_of_every_kind_some_values_fit_and_some_do_not(name: str) -> None:
 def test_a_set_is_a_list_without_repetitions_in_the_schema_and_the_model_takes_every_such_list(value: list[Any]) -> None:
     model = create_model("Request", tags=(set[int], ...))
     assert not fits(model, {"tags": value}) or accepts(model, {"tags": value})
+
+
+def test_a_validator_with_a_now_takes_times_that_count_from_it() -> None:
+    schema = compile_schema(create_model("Request", at=(When, ...)), "it")
+    assert (problems(validator_of(schema, now=0.0), {"at": "yesterday"}), bool(problems(validator_of(schema), {"at": "yesterday"}))) == (
+        None,
+        True,
+    )
+
+
+def test_what_a_planner_states_of_a_quantity_is_text_that_can_be_converted() -> None:
+    schema = planner_schema(compile_schema(create_model("Request", age=(Days, Field(le=5))), "it"), frozenset())
+    taken = [problems(validator_of(schema), {"age": age}) is None for age in ("two weeks", "14", 14)]
+    assert taken == [True, False, False]
 
 
 def test_every_field_at_fault_is_told_with_its_path_and_why() -> None:

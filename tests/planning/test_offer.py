@@ -16,8 +16,9 @@ from heddle.planning.goal import Asked
 from heddle.planning.offer import Offers
 from heddle.planning.phrases import compile_phrases, match_phrases
 from heddle.planning.plan import Plan, PlannedCall
-from heddle.planning.prompt import prefix_of, signature
+from heddle.planning.prompt import prefix_of
 from heddle.planning.review import review
+from heddle.planning.signature import signature
 from heddle.settings import Settings
 from heddle.testing import ScriptedModel
 
@@ -58,7 +59,7 @@ def test_phrases_read_a_goal_the_same(goal: str) -> None:
         assert compiled == live
 
 
-GOAL = Asked("do it", {}, 0.0)
+GOAL = Asked("label the last 3 changes in .", {}, 0.0)
 
 
 async def planned(offers: Offers, answer: str) -> Plan | tuple[str, str]:

@@ -250,7 +250,7 @@ def test_a_word_is_never_split(goal: str) -> None:
 
 def test_a_value_that_the_macro_refuses_is_no_match_and_the_refusal_says_why() -> None:
     assert refusal("check the last 500 PRs in x").reason == (
-        "no phrase fits: 'check the last 500 PRs in x' (repo_triage: count: Input should be less than or equal to 200)"
+        "no phrase fits: 'check the last 500 PRs in x' (repo_triage: count: 500 is greater than the maximum of 200)"
     )
 
 

@@ -53,21 +53,21 @@ def refusal(answer: str) -> PlanError:
     return caught.value
 
 
-GOAL = Asked("do it", {}, 0.0)
+GOAL = "triage ."
 
 
-def reviewed(*calls: PlannedCall, max_tasks: int = 16) -> Review:
-    return review(calls, REGISTRY, GOAL, max_tasks)
+def reviewed(*calls: PlannedCall, goal: str = GOAL, max_tasks: int = 16) -> Review:
+    return review(calls, REGISTRY, Asked(goal, {}, 0.0), max_tasks)
 
 
-def sent(*calls: PlannedCall, max_tasks: int = 16) -> tuple[PlannedCall, ...]:
-    looked_at = reviewed(*calls, max_tasks=max_tasks)
+def sent(*calls: PlannedCall, goal: str = GOAL, max_tasks: int = 16) -> tuple[PlannedCall, ...]:
+    looked_at = reviewed(*calls, goal=goal, max_tasks=max_tasks)
     assert not looked_at.problems
     return looked_at.calls
 
 
-def unsent(*calls: PlannedCall, max_tasks: int = 16) -> tuple[Code, str]:
-    return reviewed(*calls, max_tasks=max_tasks).problems[0]
+def unsent(*calls: PlannedCall, goal: str = GOAL, max_tasks: int = 16) -> tuple[Code, str]:
+    return reviewed(*calls, goal=goal, max_tasks=max_tasks).problems[0]
 
 
 def planned(answer: str) -> Code | None:
@@ -167,15 +167,13 @@ def test_whatever_a_model_answers_is_a_plan_or_a_plan_error(answer: str) -> None
 
 def test_a_plan_that_fits_is_sent_as_it_is_without_the_macro_s_defaults() -> None:
     calls = (call(), call("release_notes", count=3))
-    assert sent(*calls) == calls
+    assert sent(*calls, goal="triage . and write notes of its last 3") == calls
 
 
-def test_identical_calls_become_one() -> None:
-    assert sent(call(), call("release_notes"), call(), call(count=10)) == (
-        call(),
-        call("release_notes"),
-        call(count=10),
-    )
+def test_identical_calls_become_one_and_are_counted() -> None:
+    calls = (call(), call("release_notes"), call(), call(count=10), call())
+    looked_at = reviewed(*calls)
+    assert (looked_at.calls, looked_at.merged) == ((call(), call("release_notes"), call(count=10)), 2)
 
 
 def test_a_macro_that_does_not_exist_is_no_plan() -> None:
@@ -199,16 +197,19 @@ def test_arguments_that_do_not_fit_are_no_plan_with_macro_and_field(arguments: d
 
 @pytest.mark.parametrize("value", [True, False, None, "yes"])
 def test_a_plan_that_sets_what_only_a_person_may_set_is_unsafe_whatever_the_value(value: object) -> None:
-    assert unsent(call(write=value)) == (Code.UNSAFE_PLAN, "repo_triage: only a person may set write")
+    told = "repo_triage.write: only a person may set it; submit the task yourself: heddle task repo_triage --payload JSON"
+    assert unsent(call(write=value), goal="triage . and write") == (Code.UNSAFE_PLAN, told)
 
 
 @pytest.mark.parametrize(("count", "fits"), [(1, True), (3, True), (4, False)])
 def test_a_plan_has_at_most_max_tasks(count: int, fits: bool) -> None:
     calls = [call(count=number) for number in range(count)]
+    goal = f"triage . by {' '.join(map(str, range(count)))}"
     if fits:
-        assert len(sent(*calls, max_tasks=3)) == count
+        assert len(sent(*calls, goal=goal, max_tasks=3)) == count
     else:
-        assert unsent(*calls, max_tasks=3)[0] is Code.UNSAFE_PLAN
+        told = "the plan has 4 tasks; at most 3 are allowed (planner.max_tasks)"
+        assert unsent(*calls, goal=goal, max_tasks=3) == (Code.UNSAFE_PLAN, told)
 
 
 def test_identical_calls_count_once_against_max_tasks() -> None:
@@ -217,3 +218,37 @@ def test_identical_calls_count_once_against_max_tasks() -> None:
 
 def test_one_bad_call_keeps_the_whole_plan_back() -> None:
     assert unsent(call(), call(count="x"))[0] is Code.NO_PLAN
+
+
+def test_what_is_unsafe_is_told_before_what_is_no_plan() -> None:
+    codes = [code for code, _ in reviewed(call("nobody"), call(count=7), call(write=True), call(count="x")).problems]
+    assert codes == [Code.UNSAFE_PLAN, Code.UNSAFE_PLAN, Code.NO_PLAN, Code.NO_PLAN]
+
+
+def test_the_first_problem_is_a_field_that_only_a_person_may_set_wherever_it_stands() -> None:
+    assert "write: only a person" in unsent(call(count=7), call(write=True))[1]
+
+
+def test_a_plan_that_cannot_be_read_is_not_told_what_it_leaves_out() -> None:
+    looked_at = reviewed(call("nobody"), goal="triage acme/checkout")
+    assert (looked_at.uncovered, len(looked_at.problems)) == ((), 1)
+
+
+# --- a novel goal
+
+
+def test_a_novel_goal_covers_everything() -> None:
+    novel = PlannedCall("novel:research", {})
+    looked_at = review([novel, novel], REGISTRY, Asked("find out why 3 of acme/web's builds fail", {}, 0.0), 16, {"research"})
+    assert (looked_at.calls, looked_at.problems) == ((novel,), ())
+
+
+def test_a_novel_goal_takes_no_arguments() -> None:
+    [(code, told)] = review([PlannedCall("novel:research", {"x": 1})], REGISTRY, Asked("x", {}, 0.0), 16, {"research"}).problems
+    assert (code, told) == (Code.NO_PLAN, "novel:research: a novel goal goes out as it is: its call has no arguments")
+
+
+@pytest.mark.parametrize("name", ["novel:other", "research", "novel:"])
+def test_a_category_that_nobody_declared_is_no_plan(name: str) -> None:
+    [(code, _)] = review([PlannedCall(name, {})], REGISTRY, Asked("x", {}, 0.0), 16, {"research"}).problems
+    assert code is Code.NO_PLAN

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from heddle import macro, subjects
+from heddle.router.ending import Ender
 from heddle.router.expiry import Expiry
 from heddle.router.router import Router
 from tests.support import Echoed, Ground, Word, on_ground, registry_of
@@ -28,7 +29,11 @@ async def queue(ground: Ground, **more: object) -> None:
 
 
 def an_hour_later(ground: Ground, router: Router) -> Expiry:
-    return Expiry(ground.client, ground.streams, router.outbox, ground.observer, "r1", lambda: "digest", lambda: router.clock() + 3600)
+    def clock() -> float:
+        return router.clock() + 3600
+
+    ender = Ender(ground.client, router.outbox, ground.observer, "r1", lambda: "digest", clock)
+    return Expiry(ground.client, ground.streams, ender, {}, clock)
 
 
 async def test_without_a_worker_it_ends_as_no_worker(ground: Ground) -> None:

@@ -52,7 +52,8 @@ async def echo(request: Word, *, run: Run, shelf: Shelf) -> Word:
     """Say it again."""
     run.report("half")
     run.report("nearly")
-    return Word(word=f"{request.word} {run.task_id} {run.attempt}")
+    run.used("big", {"prompt_tokens": 7})
+    return Word(word=f"{request.word} {run.task_id} {run.attempt} {run.goal_id}")
 
 @macro(version=2)
 async def older(request: Word) -> Word:
@@ -173,11 +174,13 @@ async def run(tmp_path: Path, told: list[str], bugs: list[str], monkeypatch: pyt
             version,
             json.dumps({"word": word}).encode(),
             task_id="task-1",
+            goal_id="goal-1",
             attempt=2,
             timeout=timeout,
             silence=silence,
             report=told.append,
             on_bug=bugs.append,
+            used=lambda model, usage: told.append(f"{model} {usage}"),
             tiers=tiers,
         )
 
@@ -194,8 +197,8 @@ def descriptors() -> int:
 async def test_the_output_comes_back_with_the_handlers_progress_and_the_tools_are_put_away(
     run: Alone, told: list[str], tmp_path: Path
 ) -> None:
-    assert await run("echo", "hello") == b'{"word":"hello task-1 2"}'
-    assert (told, (tmp_path / "mark").read_text()) == (["half", "nearly"], "put away")
+    assert await run("echo", "hello") == b'{"word":"hello task-1 2 goal-1"}'
+    assert (told, (tmp_path / "mark").read_text()) == (["half", "nearly", "big {'prompt_tokens': 7}"], "put away")
 
 
 async def test_the_version_that_is_asked_for_runs(run: Alone) -> None:

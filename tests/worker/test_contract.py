@@ -53,8 +53,9 @@ class NovelInput(BaseModel):
 
 
 @macro(name="novel", tier="frontier")
-async def novel(request: NovelInput) -> Echoed:
+async def novel(request: NovelInput, *, run: Run) -> Echoed:
     """Stand in for a frontier worker."""
+    run.used("big", {"prompt_tokens": 7})
     return Echoed(word=request.instruction)
 
 
@@ -80,6 +81,7 @@ async def test_a_task_that_falls_back_completes_as_novel_under_its_own_id(ground
         result = await ground.run_task("weak", {"word": "x"}, tier="local")
     assert (result.status, result.worker_type) == ("completed", "novel")
     assert result.output == {"word": 'Ask what may be down.\nInput: {"word": "x"}'}
+    assert (result.model_used, result.token_usage) == ("big", {"prompt_tokens": 7})
     assert len(await ground.all_outcomes()) == 1
 
 
@@ -216,10 +218,15 @@ async def test_a_deprecated_version_is_counted_logged_and_told(ground: Ground) -
 
 async def test_a_task_that_was_cancelled_is_not_started(ground: Ground) -> None:
     tried: list[str] = []
-    await cancel(ground.client, subjects.cancelled_task(task_hash("t"), 0))
-    async with ground.router(WITHOUT_NOVEL), ground.worker(registry_of(weak(tried))):
-        result = await ground.follow(TaskMessage(task_id="t", worker_type="weak", payload={"word": "x"}, model_tier="local"))
-    assert (result.error, tried) == ("cancelled: it was cancelled before a worker started it", [])
+    async with ground.router(WITHOUT_NOVEL):
+        await ground.publish(
+            subjects.TASKS_INCOMING, {"task_id": "t", "worker_type": "weak", "payload": {"word": "x"}, "model_tier": "local"}
+        )
+        await ground.empty(subjects.INCOMING)
+    await cancel(ground.client, subjects.cancelled_task(task_hash("t"), 0), "ada@host")
+    async with ground.worker(registry_of(weak(tried))):
+        (result,) = await ground.outcomes()
+    assert (result.error, tried) == ("cancelled: ada@host cancelled it before a worker started it", [])
 
 
 @pytest.mark.parametrize("whole_goal", [False, True])
@@ -238,9 +245,9 @@ async def test_a_task_is_cancelled_while_it_runs(ground: Ground, whole_goal: boo
         following = asyncio.create_task(ground.follow(task))
         await started.wait()
         key = subjects.cancelled_goal("goal-1", 0) if whole_goal else subjects.cancelled_task(task_hash("t"), 0)
-        await cancel(ground.client, key)
+        await cancel(ground.client, key, "ada@host")
         result = await following
-    assert result.error == "cancelled: it was cancelled while it ran"
+    assert result.error == "cancelled: ada@host cancelled it while it ran"
 
 
 async def test_whoever_follows_a_task_hears_how_far_it_is(ground: Ground) -> None:

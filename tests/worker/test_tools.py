@@ -281,6 +281,9 @@ class Disguised(Model):
     async def complete(self, prompt: Prompt) -> Answer:
         raise AssertionError(prompt)
 
+    async def warm(self, prompt: Prompt) -> None:
+        raise AssertionError(prompt)
+
     async def facts(self) -> Facts:
         raise AssertionError
 

@@ -19,7 +19,7 @@ from typing import Any, Final, Literal, Protocol
 from urllib.parse import parse_qs, urlsplit
 
 from heddle.settings import ForgeSettings, Settings
-from tests.llm.ollama_server import Drops, Request, Sends, Stays, head, read_request, response, until_closed
+from tests.llm.http_server import Drops, Request, Sends, Stays, head, read_request, response, until_closed
 from tests.support import PATIENCE
 from workflows.github import GitHub
 

@@ -95,6 +95,25 @@ async def test_ragged_rows_are_counted_and_located(tmp_path: Path) -> None:
     assert found.remarks == ["2 of 3 rows have more or fewer cells than the header's 2, the first at line 3"]
 
 
+async def test_columns_of_which_too_much_is_missing_are_remarked_on(tmp_path: Path) -> None:
+    (tmp_path / "data.csv").write_text("a,b,c\n1,,\n2,2,\n3,3,\n4,4,\n")
+    found = await csv_profile(ProfileRequest(path="data.csv", max_missing=25), files=LocalFiles(tmp_path))
+    assert found.remarks == ["missing in more than 25% of the rows: c (100%)"]
+
+
+async def test_of_many_columns_of_which_too_much_is_missing_the_first_are_named(tmp_path: Path) -> None:
+    (tmp_path / "data.csv").write_text(f"{','.join('abcdefgh')}\n{',' * 7}\n1{',' * 7}\n")
+    found = await csv_profile(ProfileRequest(path="data.csv", max_missing=0), files=LocalFiles(tmp_path))
+    assert found.remarks == ["missing in more than 0% of the rows: a (50%), b (100%), c (100%), d (100%), e (100%) and 3 more"]
+
+
+@pytest.mark.parametrize("content", ["", "a,b\n"])
+async def test_of_a_file_without_rows_nothing_is_missing(tmp_path: Path, content: str) -> None:
+    (tmp_path / "data.csv").write_text(content)
+    found = await csv_profile(ProfileRequest(path="data.csv", max_missing=0), files=LocalFiles(tmp_path))
+    assert not any("missing" in remark for remark in found.remarks)
+
+
 async def test_a_nameless_column_gets_its_number(tmp_path: Path) -> None:
     assert names(await profile(tmp_path, "a,,c\n1,2,3\n")) == ["a", "column 2", "c"]
 

@@ -11,6 +11,9 @@ import pytest
 
 from heddle.macros.fixtures import read_fixture
 from heddle.macros.loading import Registry, load
+from heddle.planning.goal import Asked
+from heddle.planning.plan import PlannedCall
+from heddle.planning.review import review
 from heddle.testing import replay
 
 WORKFLOWS = Path(__file__).parents[2] / "workflows"
@@ -59,17 +62,23 @@ def test_every_input_field_is_described(registry: Registry) -> None:
     assert [(macro, name) for macro, name, field in fields if not field.description] == []
 
 
-def test_every_example_fits_its_macro(registry: Registry) -> None:
-    for macro in registry.newest():
-        for _, arguments in macro.examples:
-            macro.read(dict(arguments))
-
-
-def test_every_value_of_an_example_stands_in_its_goal(registry: Registry) -> None:
+def test_every_example_is_a_plan_that_may_be_sent_for_its_goal(registry: Registry) -> None:
     for macro in registry.newest():
         for goal, arguments in macro.examples:
-            free = {name: value for name, value in arguments.items() if name not in {"label_strategy", "delimiter"}}
-            assert [value for value in free.values() if str(value) not in goal] == []
+            looked_at = review([PlannedCall(macro.name, dict(arguments))], registry, Asked(goal, {}, 0.0), 1)
+            assert (goal, looked_at.problems) == (goal, ())
+
+
+def test_every_macro_has_examples_enough_to_admit_a_model_by(registry: Registry) -> None:
+    assert {macro.name: len(macro.examples) >= 6 for macro in registry.newest()} == dict.fromkeys(registry.macros, True)
+
+
+def test_macros_that_only_look_say_so(registry: Registry) -> None:
+    assert {macro.name: macro.effects for macro in registry.newest()} == {
+        "csv_profile": "none",
+        "release_notes": "none",
+        "repo_triage": "reversible",
+    }
 
 
 def test_every_slot_of_a_phrase_is_a_field_that_the_planner_may_set(registry: Registry) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from heddle.errors import Code, MacroFailure, TryAgain
 from heddle.testing import run_macro
-from tests.llm.ollama_server import Sends
+from tests.llm.http_server import Sends
 from tests.workflows.github_server import BEGIN, DOCUMENT, HEAD, INVOICE, LIST, ROUND, GitHubServer, MakesForge, refused
 from workflows import github_api
 from workflows.forge import DIFF_BYTES, FileChange, Forge, ForgeBusy, ForgeError, UnknownRef, UnknownRepository

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from heddle.errors import SettingsError
 from heddle.settings import Settings
-from tests.llm.ollama_server import Drops, Sends, Stays
+from tests.llm.http_server import Drops, Sends, Stays
 from tests.workflows.github_server import BEGIN, HEAD, LIST, NOW, ROUND, TOKEN, GitHubServer, MakesForge, github_settings, moved, refused
 from workflows import github_api
 from workflows.forge import ForgeBusy, ForgeError, UnknownRepository

@@ -1,0 +1,1 @@
+"""The dashboard: web pages that are a skin over `heddle.control`."""
