@@ -258,7 +258,9 @@ def _handler(suggestion: Suggestion) -> list[str]:
 
 def _example(goal: str, given: dict[str, Any]) -> list[str]:
     line = f"        ({_literal(goal)}, {_literal(given)}),"
-    return [line] if len(line) <= WIDTH else ["        (", f"            {_literal(goal)},", f"            {_literal(given)},", "        ),"]
+    return (
+        [line] if len(line) <= WIDTH else ["        (", f"            {_literal(goal)},", f"            {_literal(given)},", "        ),"]
+    )
 
 
 def _call(suggestion: Suggestion, number: int, step: Step) -> list[str]:
