@@ -171,6 +171,12 @@ def goal_record(goal_id: str, generation: int) -> str:
     return f"{goal_id}.{generation}"
 
 
+def is_goal_record(key: str) -> bool:
+    """Is this key of HEDDLE_GOAL_RECORDS a goal's state?"""
+    goal_id, _, generation = key.rpartition(".")
+    return generation.isdecimal() and bool(goal_id) and "." not in goal_id
+
+
 def parked(record: str) -> str:
     """Under which key HEDDLE_GOAL_RECORDS holds that the goal with this record waits for its approval."""
     return f"parked.{record}"

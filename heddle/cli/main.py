@@ -26,6 +26,7 @@ COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
         "rules": "heddle.cli.rules:app",
         "macros": "heddle.cli.macros:app",
         "dead": "heddle.cli.dead:app",
+        "gate": "heddle.cli.gate:app",
         "status": "heddle.cli.status:status",
         "dashboard": "heddle.cli.dashboard:dashboard",
         "init": "heddle.cli.init:init",

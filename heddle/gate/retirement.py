@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 from heddle.gate.mining import Mined
 from heddle.gate.reading import Session
@@ -36,6 +36,10 @@ class Saving:
     def to_remove(self) -> bool:
         """Would none of its sessions be needed?"""
         return self.kind != "other" and self.whole == self.sessions
+
+    def as_json(self) -> dict[str, Any]:
+        """For `-o json`, and to be told."""
+        return {**asdict(self), "macros": list(self.macros), "to_remove": self.to_remove, "advice": self.advice}
 
     @property
     def advice(self) -> str | None:
