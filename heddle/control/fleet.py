@@ -135,12 +135,11 @@ async def held_back(client: Client, tiers: Iterable[str]) -> dict[tuple[str, str
 
 
 async def declared_tiers(client: Client) -> list[str]:
-    """The tiers that the rules declare, as a router published them; none if no router ever did.
-
-    Raises:
-        BrokerError: JetStream does not answer.
-    """
-    told = await last_on_subject(client, f"KV_{subjects.META}", f"$KV.{subjects.META}.{subjects.TIERS_KEY}")
+    """The tiers that the rules declare, as a router published them; none if no router ever did."""
+    try:
+        told = await last_on_subject(client, f"KV_{subjects.META}", f"$KV.{subjects.META}.{subjects.TIERS_KEY}")
+    except BrokerError:  # no role has run against this server yet
+        return []
     return (told or b"").decode().split()
 
 
