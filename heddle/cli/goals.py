@@ -214,7 +214,7 @@ async def follow_goal(client: Client, steps: AsyncIterator[GoalStep], goal_id: s
             case GoalEnded(result):
                 return result
             case Planned(planned):
-                state = planned
+                state, noticed = planned, False  # what it waits for now is another thing
                 _tell_plan(state, output)
             case TaskEnded(result):
                 ended.add(result.task_id)
