@@ -147,11 +147,11 @@ async def _write_fixture(macro: AnyMacro, draft: Draft, path: Path) -> None:
     path.write_text(fixture_text(macro.version, draft.input, draft.answers, output=None, fails=end), encoding="utf-8")
     played = Played(macro, Fixture(path, draft.input, scripts, fails=end, version=macro.version))
     ended = await run_once(macro, draft.input, played.tools)
+    if end is None and ended.failure is not None:
+        raise DefinitionError(f"{path.stem}: the macro fails where the run did not: {ended.told()}")
     if wrong := played.wrong():
         raise DefinitionError(wrong)
     if end is None:
-        if ended.failure is not None:
-            raise DefinitionError(f"{path.stem}: the macro fails where the run did not: {ended.told()}")
         path.write_text(fixture_text(macro.version, draft.input, draft.answers, output=ended.output), encoding="utf-8")
     if wrong := await replay(macro, read_fixture(path)):
         raise DefinitionError(wrong)

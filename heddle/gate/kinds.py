@@ -17,11 +17,11 @@ _DOTTED: Final = re.compile(r".*(?:\.[A-Za-z][A-Za-z0-9]{0,4}|/)|\.{0,2}/.*")
 _IDS: Final = (
     r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}",
     r"[0-9a-f]{7,64}",
-    r"[A-Z][A-Z0-9]+-\d+",
+    r"[A-Z][A-Z0-9]+-[0-9]+",
     r"[a-z]{1,8}[-_][0-9a-f]{4,40}",
-    r"[a-z]{1,3}\d{3,}",
-    r"\d{4,}",
-    r"#?\d+",
+    r"[a-z]{1,3}[0-9]{3,}",
+    r"[0-9]{4,}",
+    r"#?[0-9]+",
 )
 _RUNS: Final = re.compile(r"[0-9]+|[a-z]+|[A-Z]+|[^0-9a-zA-Z]")
 _CLASS: Final = (("[0-9]+", re.compile("[0-9]+")), ("[a-z]+", re.compile("[a-z]+")), ("[A-Z]+", re.compile("[A-Z]+")))
@@ -69,7 +69,7 @@ def _common_pattern(values: Sequence[str]) -> str | None:
         return None
     marks = {tuple(re.findall(r"[^\w.-]", value)) for value in values}
     if len(marks) == 1 and (there := next(iter(marks))):
-        return f"^{''.join(f'[A-Za-z0-9_.-]*{re.escape(mark)}' for mark in there)}[A-Za-z0-9_.-]*$"
+        return f"^{''.join(f'[A-Za-z0-9_.-]*{_escaped(mark)}' for mark in there)}[A-Za-z0-9_.-]*$"
     shapes = {tuple(_shape(run) for run in _RUNS.findall(value)) for value in values}
     if len(shapes) == 1 and any(not part.startswith("[") for part in next(iter(shapes))):
         return f"^{''.join(next(iter(shapes)))}$"
@@ -77,7 +77,12 @@ def _common_pattern(values: Sequence[str]) -> str | None:
 
 
 def _shape(run: str) -> str:
-    return next((name for name, form in _CLASS if form.fullmatch(run)), re.escape(run))
+    return next((name for name, form in _CLASS if form.fullmatch(run)), _escaped(run))
+
+
+def _escaped(mark: str) -> str:
+    """A mark in a regular expression, without a backslash where that goes: some model servers take no escapes."""
+    return f"\\{mark}" if mark in "^[]\\" else f"[{mark}]" if mark in ".$*+?(){}|" else mark
 
 
 def states(goals: Sequence[str | None], values: Sequence[Any]) -> float:

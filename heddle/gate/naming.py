@@ -45,12 +45,12 @@ def field_name(path: Sequence[str], taken: Container[str]) -> str:
     own = [snake(part).rstrip("_") for part in path]
     for first in range(len(own) - 1, -1, -1):
         name = "_".join(own[first:])
-        if name not in taken and not _clashes(name):
+        if name not in taken and not clashes(name):
             return name
     return unique("_".join(own), taken)
 
 
-def _clashes(name: str) -> bool:
+def clashes(name: str) -> bool:
     """Would a model's field of this name hide something of the model, or not be a name?"""
     return hasattr(BaseModel, name) or name.startswith("model_") or keyword.iskeyword(name)
 

@@ -19,7 +19,7 @@ from heddle.errors import DefinitionError
 from heddle.gate.generalise import at_way
 from heddle.gate.kinds import is_stated
 from heddle.gate.mining import Run
-from heddle.gate.naming import camel, macro_name, snake, unique
+from heddle.gate.naming import camel, clashes, field_name, macro_name, snake, unique
 from heddle.gate.patterns import (
     Constant,
     Entries,
@@ -28,6 +28,7 @@ from heddle.gate.patterns import (
     Items,
     Parameter,
     Pattern,
+    PatternCall,
     Result,
     Template,
     Text,
@@ -158,7 +159,7 @@ def suggest(
         examples=examples,
         phrases=_phrases(fields, calls),
         fixtures=tuple(_fixtures(pattern, steps, errors, calls)),
-        decisions=tuple(_decisions(pattern, others)),
+        decisions=tuple(_decisions(pattern, tools, others)),
         taken=frozenset(titles),
     )
 
@@ -169,7 +170,7 @@ def suggest(
 def _steps(pattern: Pattern, runs: Sequence[Sequence[Call]], tools: Mapping[str, Any], titles: set[str]) -> tuple[Step, ...]:
     of_name: dict[str, Tool] = {}
     for call in pattern.calls:
-        known = tools.get(call.tool)
+        known = _known(pattern, call.tool, tools)
         name = call.tool if known is not None else unique(camel(call.tool), titles)
         of_name.setdefault(call.tool, Tool(name, unique(snake(call.tool), {tool.parameter for tool in of_name.values()}), known))
     variables = {"request", *(tool.parameter for tool in of_name.values())}
@@ -199,7 +200,11 @@ def _steps(pattern: Pattern, runs: Sequence[Sequence[Call]], tools: Mapping[str,
         variables.add(variable)
         output = None
         if result.sort != "nothing" and (number == last or number not in used) and _can_be_output(result, tool):
-            output = unique(snake(call.method), outputs)
+            output = (
+                field_name((call.tool, call.method, "result"), outputs)
+                if clashes(snake(call.method))
+                else unique(snake(call.method), outputs)
+            )
             outputs.add(output)
         steps.append(
             Step(
@@ -217,16 +222,27 @@ def _steps(pattern: Pattern, runs: Sequence[Sequence[Call]], tools: Mapping[str,
     return tuple(steps)
 
 
-def _method(tool: Tool, method: str) -> Any:
-    """A known tool's method.
+def _known(pattern: Pattern, name: str, tools: Mapping[str, Any]) -> Any:
+    """The type of a tool that macros have already; None if none has all that is called of it."""
+    known = tools.get(name)
+    calls = [call for call in pattern.calls if call.tool == name]
+    return known if known is not None and all(_takes(getattr(known, call.method, None), call) for call in calls) else None
 
-    Raises:
-        DefinitionError: it has none of that name.
-    """
-    found = getattr(tool.known, method, None)
-    if not callable(found):
-        raise DefinitionError(f"{tool.name} has no method {method!r}, which the log calls; is the log older than the tool?")
-    return found
+
+def _takes(method: Any, call: PatternCall) -> bool:
+    """Can a method be called so?"""
+    if not callable(method):
+        return False
+    try:
+        inspect.signature(method).bind(None, **call.arguments)  # it takes the tool itself first
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def _method(tool: Tool, method: str) -> Any:
+    """A known tool's method."""
+    return getattr(tool.known, method)
 
 
 def _result_shape(title: str, method: str, tool: Tool, calls: Sequence[Call], titles: set[str]) -> Shape:
@@ -464,9 +480,14 @@ def _answers(steps: Sequence[Step], run: Sequence[Call]) -> dict[str, dict[str, 
     return answers
 
 
-def _decisions(pattern: Pattern, others: Sequence[Pattern]) -> list[str]:
-    """What is open about the whole: how other sessions went on, and failures that are not declared."""
-    found = []
+def _decisions(pattern: Pattern, tools: Mapping[str, Any], others: Sequence[Pattern]) -> list[str]:
+    """What is open about the whole: tools that macros have, but not all that is called of them, and how other sessions went on."""
+    called = dict.fromkeys(call.tool for call in pattern.calls)
+    found = [
+        f"macros have a {tool} without all that is called of it here: is this another, or does that one need more methods?"
+        for tool in called
+        if tool in tools and _known(pattern, tool, tools) is None
+    ]
     mine = Counter(pattern.methods)
     for other in others:
         more = Counter(other.methods) - mine
