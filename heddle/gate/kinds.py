@@ -70,14 +70,18 @@ def _common_pattern(values: Sequence[str]) -> str | None:
     marks = {tuple(re.findall(r"[^\w.-]", value)) for value in values}
     if len(marks) == 1 and (there := next(iter(marks))):
         return f"^{''.join(f'[A-Za-z0-9_.-]*{_escaped(mark)}' for mark in there)}[A-Za-z0-9_.-]*$"
-    shapes = {tuple(_shape(run) for run in _RUNS.findall(value)) for value in values}
-    if len(shapes) == 1 and any(not part.startswith("[") for part in next(iter(shapes))):
-        return f"^{''.join(next(iter(shapes)))}$"
-    return None
+    columns = list(zip(*map(_RUNS.findall, values), strict=False))
+    if any(len(_RUNS.findall(value)) != len(columns) for value in values) or not any(len(set(column)) == 1 for column in columns):
+        return None
+    parts = [_column(column) for column in columns]
+    return None if None in parts else f"^{''.join(part for part in parts if part)}$"
 
 
-def _shape(run: str) -> str:
-    return next((name for name, form in _CLASS if form.fullmatch(run)), _escaped(run))
+def _column(column: Sequence[str]) -> str | None:
+    """What stands in one place of all texts: the same, or something of one sort; None if of several."""
+    if len(set(column)) == 1:
+        return "".join(map(_escaped, column[0]))
+    return next((name for name, form in _CLASS if all(form.fullmatch(run) for run in column)), None)
 
 
 def _escaped(mark: str) -> str:
