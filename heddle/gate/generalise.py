@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import permutations
+from itertools import chain, permutations
 from typing import Any, Final
 
 from pydantic_core import to_json
@@ -46,13 +46,20 @@ _LONGEST_WAYS: Final = 24
 _MISSING: Final = object()
 
 
-def generalise(mined: Mined, sessions: Sequence[Session]) -> Pattern:
+def failed_calls(sessions: Sequence[Session]) -> list[tuple[int, int]]:
+    """The calls that failed: of each the number of its session, and its own there."""
+    return [(number, at) for number, session in enumerate(sessions) for at, call in enumerate(session.calls) if call.error is not None]
+
+
+def generalise(mined: Mined, sessions: Sequence[Session], failed: Sequence[tuple[int, int]] | None = None) -> Pattern:
     """The pattern of a sequence.
 
     Args:
         mined: the sequence and its runs.
         sessions: those that it was mined from.
+        failed: their failed calls, if they are known.
     """
+    failed = failed_calls(sessions) if failed is None else failed
     runs = _aligned(_spread(mined.runs), sessions)
     learnt = _learn(runs, sessions)
     fitting = [run for number, run in enumerate(runs) if learnt.fits(number)]
@@ -67,7 +74,7 @@ def generalise(mined: Mined, sessions: Sequence[Session]) -> Pattern:
     parameters = tuple(
         Parameter(name, kind_of(seen), tuple(seen), states(goals, seen), learnt.chosen(seen)) for name, seen in learnt.parameters.items()
     )
-    return Pattern(calls, parameters, tuple(runs), mined.support, tuple(_failures(calls, mined, sessions)))
+    return Pattern(calls, parameters, tuple(runs), mined.support, tuple(_failures(calls, mined, sessions, failed)))
 
 
 def _spread(runs: Sequence[Run]) -> list[Run]:
@@ -140,6 +147,20 @@ class _Learnt:
     arguments: list[dict[str, Template]] = field(default_factory=list)
     optional: list[frozenset[str]] = field(default_factory=list)
     parameters: dict[str, list[Any]] = field(default_factory=dict)
+    quotable: dict[int, list[list[tuple[Result, str]]]] = field(default_factory=dict)
+
+    def quotes(self, number: int) -> list[list[tuple[Result, str]]]:
+        """Of each call of a run the values of its result, as a text would have them."""
+        if number not in self.quotable:
+            self.quotable[number] = [
+                [
+                    (Result(at, way), str(value))
+                    for (way, value), _ in zip(_parts(call.result, ()), range(MOST_VALUES), strict=False)
+                    if isinstance(value, str | int | float)
+                ]
+                for at, call in enumerate(self.calls[number])
+            ]
+        return self.quotable[number]
 
     def fits(self, number: int) -> bool:
         """Does a run have the constants, and the values that come from results where they come from?"""
@@ -334,22 +355,11 @@ def _quotable(texts: list[tuple[int, str]], learnt: _Learnt, slot: int, need: fl
     counts: Counter[Given | Result] = Counter()
     letters: Counter[Given | Result] = Counter()
     for number, text in texts:
-        known: list[tuple[Given | Result, Any]] = [(Given(name), seen[number]) for name, seen in learnt.parameters.items()]
-        known += [
-            (Result(call, way), at_way(learnt.calls[number][call].result, way))
-            for call in range(slot)
-            for ways in learnt.sources[number][call].values()
-            for way in ways
-            if EACH not in way
+        given: list[tuple[Given | Result, str]] = [
+            (Given(name), str(seen[number])) for name, seen in learnt.parameters.items() if isinstance(seen[number], str | int | float)
         ]
-        known += [
-            (Result(call, way), value)
-            for call in range(slot)
-            for way, value in _parts(learnt.calls[number][call].result, ())
-            if isinstance(value, bool)
-        ]
-        for reference, value in known:
-            if isinstance(value, str | int | float) and (told := str(value)) and told in text:
+        for reference, told in chain(given, *learnt.quotes(number)[:slot]):
+            if told in text and told:
                 counts[reference] += 1
                 letters[reference] += len(told)
     able = [reference for reference, times in counts.items() if times >= need]
@@ -366,7 +376,9 @@ def _new_parameter(values: list[Any], learnt: _Learnt, path: tuple[str, ...]) ->
 # --- how it failed
 
 
-def _failures(calls: tuple[PatternCall, ...], mined: Mined, sessions: Sequence[Session]) -> Iterator[Failure]:
+def _failures(
+    calls: tuple[PatternCall, ...], mined: Mined, sessions: Sequence[Session], failed: Sequence[tuple[int, int]]
+) -> Iterator[Failure]:
     """The errors that calls of a pattern ended in: those that were made again, and those that ended a session."""
     names = [call.name for call in calls]
     made_again: Counter[tuple[int, str]] = Counter()
@@ -374,15 +386,16 @@ def _failures(calls: tuple[PatternCall, ...], mined: Mined, sessions: Sequence[S
     of_session: dict[int, list[Run]] = {}
     for run in mined.runs:
         of_session.setdefault(run.session, []).append(run)
-    for number, session in enumerate(sessions):
-        for at, call in enumerate(session.calls):
-            if call.error is None or call.name not in names:
-                continue
-            key = (names.index(call.name), call.error.type)
-            if any(_same_again(session, at, run) for run in of_session.get(number, ())):
-                made_again[key] += 1
-            elif at == len(session.calls) - 1 and (before := _before(session, at, names[: key[0]])) is not None:
-                ended.setdefault(key, []).append(Run(number, (*before, at)))
+    for number, at in failed:
+        session = sessions[number]
+        call = session.calls[at]
+        if call.error is None or call.name not in names:
+            continue
+        key = (names.index(call.name), call.error.type)
+        if any(_same_again(session, at, run) for run in of_session.get(number, ())):
+            made_again[key] += 1
+        elif at == len(session.calls) - 1 and (before := _before(session, at, names[: key[0]])) is not None:
+            ended.setdefault(key, []).append(Run(number, (*before, at)))
     for key in sorted({*made_again, *ended}):
         runs = tuple(ended.get(key, ()))
         yield Failure(key[0], key[1], made_again[key] + len(runs), made_again[key], runs)

@@ -105,5 +105,16 @@ def is_stated(goal: str, value: Any) -> bool:
         case dict():
             return False
         case _:
-            told = str(value).strip()
-            return bool(told) and re.search(rf"(?<![\w-]){re.escape(told)}(?![\w-])", goal, re.IGNORECASE) is not None
+            told = str(value).strip().casefold()
+            return bool(told) and _has_word(goal.casefold(), told)
+
+
+def _has_word(text: str, word: str) -> bool:
+    """Does the word stand in the text, with nothing beside it that could be part of it?"""
+    at = text.find(word)
+    while at >= 0:
+        beside = text[at - 1 : at] + text[at + len(word) : at + len(word) + 1]
+        if not any(letter.isalnum() or letter in "_-" for letter in beside):
+            return True
+        at = text.find(word, at + 1)
+    return False

@@ -117,8 +117,8 @@ def _singles(sessions: Sequence[Session], kinds: _Kinds) -> list[_Row]:
 
 
 def _levels(sessions: int, min_support: int) -> list[int]:
-    """The support that sequences must have, look after look; the last two looks are at all of them."""
-    levels = [min_support, min_support]
+    """The support that sequences must have, look after look; the last look is at all of them."""
+    levels = [min_support]
     while levels[-1] * _STEP < sessions:
         levels.append(levels[-1] * _STEP)
     return levels[::-1]

@@ -9,7 +9,7 @@ from typing import Literal
 
 from heddle.gate.allowing import Allowance, allowing, expired
 from heddle.gate.coverage import Cover, covering
-from heddle.gate.generalise import generalise
+from heddle.gate.generalise import failed_calls, generalise
 from heddle.gate.mining import Mined, mine
 from heddle.gate.patterns import Pattern
 from heddle.gate.reading import Logs, Place, Session
@@ -84,9 +84,9 @@ def scan(
         min_length: calls that a sequence must have.
     """
     sessions = tuple(logs.sessions.values())
-    findings = tuple(
-        _finding(one, sessions, covers, allowances, today) for one in mine(sessions, min_support=min_support, min_length=min_length)
-    )
+    failed = failed_calls(sessions)
+    patterns = ((one, generalise(one, sessions, failed)) for one in mine(sessions, min_support=min_support, min_length=min_length))
+    findings = tuple(_finding(one, pattern, sessions, covers, allowances, today) for one, pattern in patterns)
     gone = expired(allowances, today)
     used = {finding.allowance for finding in findings}
     return Report(
@@ -100,8 +100,14 @@ def scan(
     )
 
 
-def _finding(mined: Mined, sessions: Sequence[Session], covers: Sequence[Cover], allowances: Sequence[Allowance], today: date) -> Finding:
-    pattern = generalise(mined, sessions)
+def _finding(
+    mined: Mined,
+    pattern: Pattern,
+    sessions: Sequence[Session],
+    covers: Sequence[Cover],
+    allowances: Sequence[Allowance],
+    today: date,
+) -> Finding:
     macro = covering(pattern, covers)
     allowance = None if macro else allowing(pattern, allowances, today)
     first = mined.runs[0]

@@ -193,7 +193,7 @@ async def test_the_stream_is_scanned_as_files_are(project: Path, nats_url: str) 
                 await ground.publish(subjects.session(event.session), encode(event))
         records = await ground.client.jetstream().key_value(subjects.GOAL_RECORDS)
         for number in range(3):
-            tasks = [{"worker_type": name, "payload": {}} for name in ("triage", "notes")]
+            tasks: list[dict[str, Any]] = [{"worker_type": name, "payload": {}} for name in ("triage", "notes")]
             state = {"goal_id": f"g{number}", "instruction": "both", "planned": 1_770_000_000.0, "tasks": tasks}
             await records.put(f"g{number}.0", json.dumps(state).encode())
     done = heddle(project, "gate", "scan", "stream", "-o", "json", NATS_URL=nats_url)
