@@ -119,7 +119,7 @@ def _singles(sessions: Sequence[Session], kinds: _Kinds) -> list[_Row]:
 def _levels(sessions: int, min_support: int) -> list[int]:
     """The support that sequences must have, look after look; the last look is at all of them."""
     levels = [min_support]
-    while levels[-1] * _STEP < sessions:
+    while levels[-1] * _STEP < sessions / 2:
         levels.append(levels[-1] * _STEP)
     return levels[::-1]
 
@@ -141,21 +141,21 @@ def _join_all(rows: list[_Row], kinds: _Kinds, min_support: int) -> list[_Row]:
     rows = list(rows)
     counts = Counter(part.kind for row in rows for part in row)
     near = [_neighbours(row) for row in rows]
+    of_rows = [_pairs(row, of_row) for row, of_row in zip(rows, near, strict=True)]
     pairs: dict[_Pair, _Seen] = {}
-    for number, row in enumerate(rows):
-        _count(pairs, number, _pairs(row, near[number]), 1)
+    for number, of_row in enumerate(of_rows):
+        _recount(pairs, number, {}, of_row)
     while joins := _joins(pairs, counts, kinds, min_support):
         for number in sorted(set().union(*(pairs[pair].rows for pair in joins))):
-            before, after = rows[number], _joined(rows[number], near[number], joins)
-            counts.subtract(part.kind for part in before)
-            counts.update(part.kind for part in after)
-            _count(pairs, number, _pairs(before, near[number]), -1)
-            rows[number], near[number] = after, _neighbours(after)
-            _count(pairs, number, _pairs(after, near[number]), 1)
+            rows[number] = _joined(rows[number], near[number], joins, counts)
+            near[number] = _neighbours(rows[number])
+            before, of_rows[number] = of_rows[number], _pairs(rows[number], near[number])
+            _recount(pairs, number, before, of_rows[number])
     return rows
 
 
 _Near = list[tuple[int, int, bool]]
+_Counts = dict[_Pair, tuple[int, int]]
 
 
 def _neighbours(row: _Row) -> _Near:
@@ -174,9 +174,9 @@ def _neighbours(row: _Row) -> _Near:
     return found
 
 
-def _pairs(row: _Row, near: _Near) -> dict[_Pair, tuple[int, int]]:
+def _pairs(row: _Row, near: _Near) -> _Counts:
     """How often two kinds are neighbours in a row, and how often they hold the same telling value then."""
-    pairs: dict[_Pair, tuple[int, int]] = {}
+    pairs: _Counts = {}
     ends: dict[int, int] = {}
     for left, right, linked in near:
         one, other = row[left].kind, row[right].kind
@@ -190,18 +190,22 @@ def _pairs(row: _Row, near: _Near) -> dict[_Pair, tuple[int, int]]:
     return pairs
 
 
-def _count(pairs: dict[_Pair, _Seen], number: int, of_row: Mapping[_Pair, tuple[int, int]], sign: int) -> None:
-    """Add a row's pairs to those of all, or take them away."""
-    for pair, (times, linked) in of_row.items():
-        seen = pairs.get(pair)
-        if seen is None:
-            seen = pairs[pair] = _Seen()
-        seen.times += sign * times
-        seen.linked += sign * linked
-        if sign > 0:
-            seen.rows.add(number)
-        else:
-            seen.rows.discard(number)
+def _recount(pairs: dict[_Pair, _Seen], number: int, before: _Counts, after: _Counts) -> None:
+    """Put a row's pairs as they are now in the place of those that it had."""
+    for pair in before.keys() - after.keys():
+        seen = pairs[pair]
+        times, linked = before[pair]
+        seen.times -= times
+        seen.linked -= linked
+        seen.rows.discard(number)
+    for pair, (times, linked) in after.items():
+        had = before.get(pair)
+        if had == (times, linked):
+            continue
+        seen = pairs.get(pair) or pairs.setdefault(pair, _Seen())
+        seen.times += times - (had[0] if had else 0)
+        seen.linked += linked - (had[1] if had else 0)
+        seen.rows.add(number)
 
 
 def _joins(pairs: Mapping[_Pair, _Seen], counts: Counter[int], kinds: _Kinds, min_support: int) -> dict[_Pair, int]:
@@ -248,8 +252,8 @@ def _bits(count: int) -> float:
     return count * log2(count) if count > 0 else 0.0
 
 
-def _joined(row: _Row, near: _Near, joins: Mapping[_Pair, int]) -> _Row:
-    """A row with its neighbours joined; what stood between two of them comes after."""
+def _joined(row: _Row, near: _Near, joins: Mapping[_Pair, int], counts: Counter[int]) -> _Row:
+    """A row with its neighbours joined, and so counted; what stood between two of them comes after."""
     gone: set[int] = set()
     became: dict[int, _Part] = {}
     for left, right, _ in near:
@@ -258,6 +262,9 @@ def _joined(row: _Row, near: _Near, joins: Mapping[_Pair, int]) -> _Row:
         if kind is not None and gone.isdisjoint((left, right)) and left not in became and right not in became:
             gone.add(right)
             became[left] = _Part(kind, tuple(sorted(one.calls + other.calls)), one.values | other.values)
+            counts[one.kind] -= 1
+            counts[other.kind] -= 1
+            counts[kind] += 1
     return [became.get(at, part) for at, part in enumerate(row) if at not in gone] if gone else row
 
 
@@ -289,6 +296,8 @@ def _is_fragment(one: Mined, found: list[Mined], ending: int) -> bool:
 
 def _covered(singles: list[_Row], known: list[Mined], kinds: _Kinds) -> list[_Row]:
     """Rows of single calls in which nothing but the known sequences is put together."""
+    if not known:
+        return singles
     wanted = [(kinds.known[one.methods], dict(Counter(kinds.known[method,] for method in one.methods))) for one in _by_weight(known)]
     return [_cover(row, wanted, kinds) for row in singles]
 
@@ -318,7 +327,7 @@ def _cover(row: _Row, wanted: list[tuple[int, dict[int, int]]], kinds: _Kinds) -
         length = len(kinds.methods[kind])
         for first in range(len(free) - length + 1):
             start = free[first]
-            if owner[start] < 0 and (run := _run(kind_at, free, first, dict(methods), length, owner)):
+            if owner[start] < 0 and (run := _run(kind_at, free, first, methods.copy(), length, owner)):
                 for at in run:
                     owner[at] = start
                 calls = tuple(call for at in run for call in row[at].calls)
