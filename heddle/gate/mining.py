@@ -30,6 +30,8 @@ ALONE: Final = 0.25
 """Part of a longer sequence is a sequence of its own if it comes up alone this often, against one for the longer."""
 LONGEST: Final = 16
 """Calls that a sequence has at most."""
+PIECE: Final = 32
+"""Parts of a row that neighbours are joined in at a time; a sequence that is cut by that is put together when rows are covered."""
 _STEP: Final = 6
 """By how much each look is at rarer sequences than the one before."""
 
@@ -129,29 +131,42 @@ def _levels(sessions: int, min_support: int) -> list[int]:
 
 @dataclass(slots=True)
 class _Seen:
-    """How often two kinds are neighbours, how often they hold the same telling value then, and in which rows."""
+    """How often two kinds are neighbours, how often they hold the same telling value then, and in which pieces of rows."""
 
     times: int = 0
     linked: int = 0
-    rows: set[int] = field(default_factory=set)
+    pieces: set[int] = field(default_factory=set)
+
+    def in_sessions(self, of_session: Sequence[int], least: int) -> bool:
+        """Is it in so many sessions?"""
+        found: set[int] = set()
+        for piece in self.pieces:
+            found.add(of_session[piece])
+            if len(found) >= least:
+                return True
+        return False
 
 
 def _join_all(rows: list[_Row], kinds: _Kinds, min_support: int) -> list[_Row]:
-    """The rows with neighbours joined as long as that saves anything."""
-    rows = list(rows)
+    """The rows with neighbours joined as long as that saves anything; a long row is worked on in pieces."""
+    pieces = [row[at : at + PIECE] for row in rows for at in range(0, len(row), PIECE)]
+    of_session = [number for number, row in enumerate(rows) for _ in range(0, len(row), PIECE)]
     counts = Counter(part.kind for row in rows for part in row)
-    near = [_neighbours(row) for row in rows]
-    of_rows = [_pairs(row, of_row) for row, of_row in zip(rows, near, strict=True)]
+    near = [_neighbours(piece) for piece in pieces]
+    of_pieces = [_pairs(piece, of_piece) for piece, of_piece in zip(pieces, near, strict=True)]
     pairs: dict[_Pair, _Seen] = {}
-    for number, of_row in enumerate(of_rows):
-        _recount(pairs, number, {}, of_row)
-    while joins := _joins(pairs, counts, kinds, min_support):
-        for number in sorted(set().union(*(pairs[pair].rows for pair in joins))):
-            rows[number] = _joined(rows[number], near[number], joins, counts)
-            near[number] = _neighbours(rows[number])
-            before, of_rows[number] = of_rows[number], _pairs(rows[number], near[number])
-            _recount(pairs, number, before, of_rows[number])
-    return rows
+    for number, of_piece in enumerate(of_pieces):
+        _recount(pairs, number, {}, of_piece)
+    while joins := _joins(pairs, counts, kinds, of_session, min_support):
+        for number in sorted(set().union(*(pairs[pair].pieces for pair in joins))):
+            pieces[number] = _joined(pieces[number], near[number], joins, counts)
+            near[number] = _neighbours(pieces[number])
+            before, of_pieces[number] = of_pieces[number], _pairs(pieces[number], near[number])
+            _recount(pairs, number, before, of_pieces[number])
+    joined: list[_Row] = [[] for _ in rows]
+    for number, piece in zip(of_session, pieces, strict=True):
+        joined[number] += piece
+    return joined
 
 
 _Near = list[tuple[int, int, bool]]
@@ -191,13 +206,13 @@ def _pairs(row: _Row, near: _Near) -> _Counts:
 
 
 def _recount(pairs: dict[_Pair, _Seen], number: int, before: _Counts, after: _Counts) -> None:
-    """Put a row's pairs as they are now in the place of those that it had."""
+    """Put a piece's pairs as they are now in the place of those that it had."""
     for pair in before.keys() - after.keys():
         seen = pairs[pair]
         times, linked = before[pair]
         seen.times -= times
         seen.linked -= linked
-        seen.rows.discard(number)
+        seen.pieces.discard(number)
     for pair, (times, linked) in after.items():
         had = before.get(pair)
         if had == (times, linked):
@@ -205,16 +220,19 @@ def _recount(pairs: dict[_Pair, _Seen], number: int, before: _Counts, after: _Co
         seen = pairs.get(pair) or pairs.setdefault(pair, _Seen())
         seen.times += times - (had[0] if had else 0)
         seen.linked += linked - (had[1] if had else 0)
-        seen.rows.add(number)
+        seen.pieces.add(number)
 
 
-def _joins(pairs: Mapping[_Pair, _Seen], counts: Counter[int], kinds: _Kinds, min_support: int) -> dict[_Pair, int]:
+def _joins(
+    pairs: Mapping[_Pair, _Seen], counts: Counter[int], kinds: _Kinds, of_session: Sequence[int], min_support: int
+) -> dict[_Pair, int]:
     """The pairs to join now, and the kinds that they become; no kind is in two of the pairs."""
     total, different = counts.total(), sum(count > 0 for count in counts.values())
     gains = {
         pair: gain
         for pair, seen in pairs.items()
-        if len(seen.rows) >= min_support
+        if len(seen.pieces) >= min_support
+        and seen.in_sessions(of_session, min_support)
         and _may_join(pair, seen, counts, kinds)
         and (gain := _gain(pair, seen, counts, kinds, total, different)) > 0
     }
