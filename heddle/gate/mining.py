@@ -213,6 +213,8 @@ def _recount(pairs: dict[_Pair, _Seen], number: int, before: _Counts, after: _Co
         seen.times -= times
         seen.linked -= linked
         seen.pieces.discard(number)
+        if not seen.pieces:
+            del pairs[pair]
     for pair, (times, linked) in after.items():
         had = before.get(pair)
         if had == (times, linked):
@@ -256,14 +258,12 @@ def _may_join(pair: _Pair, seen: _Seen, counts: Counter[int], kinds: _Kinds) -> 
 
 def _gain(pair: _Pair, seen: _Seen, counts: Counter[int], kinds: _Kinds, total: int, different: int) -> float:
     """The bits that joining a pair saves: a part costs as many as its kind is rare, and a new kind must be told once."""
-    became = kinds.known.get(kinds.joined(pair), -1)
-    after = {became: seen.times}
-    for kind in pair:
-        after[kind] = after.get(kind, 0) - seen.times
-    saved = _bits(total) - _bits(total - seen.times)
-    saved += sum(_bits(counts[kind] + change) - _bits(counts[kind]) for kind, change in after.items())
-    saved += LINK * max(0, 2 * seen.linked - seen.times)
-    return saved if counts[became] else saved - 2 * log2(different) - DOUBT
+    times = seen.times
+    there = counts[kinds.known.get(kinds.joined(pair), -1)]
+    saved = _bits(total) - _bits(total - times) + _bits(there + times) - _bits(there) + LINK * max(0, 2 * seen.linked - times)
+    for kind in {*pair}:
+        saved += _bits(counts[kind] - times * pair.count(kind)) - _bits(counts[kind])
+    return saved if there else saved - 2 * log2(different) - DOUBT
 
 
 def _bits(count: int) -> float:
@@ -344,8 +344,10 @@ def _cover(row: _Row, wanted: list[tuple[int, dict[int, int]]], kinds: _Kinds) -
         free = sorted(at for method in methods for at in places[method] if owner[at] < 0)
         length = len(kinds.methods[kind])
         for first in range(len(free) - length + 1):
-            start = free[first]
-            if owner[start] < 0 and (run := _run(kind_at, free, first, methods.copy(), length, owner)):
+            start, following = free[first], free[first + 1]
+            if owner[start] >= 0 or (following - start > 1 and owner[following] < 0 and not _near(start, following, owner)):
+                continue
+            if run := _run(kind_at, free, first, methods.copy(), length, owner):
                 for at in run:
                     owner[at] = start
                 calls = tuple(call for at in run for call in row[at].calls)
