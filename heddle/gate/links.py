@@ -6,7 +6,6 @@ hold it and few sessions do: the id of a ticket does, the name of the one reposi
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from itertools import chain
@@ -23,8 +22,7 @@ _LARGE: Final = 1000
 _EVERYWHERE: Final = 50
 """A value does not tell if more than one of so many sessions has it, and more than `_FEW` do."""
 _FEW: Final = 3
-_WORD: Final = re.compile(r"[^\s,;()\[\]{}\"'<>]+")
-_ENDING: Final = ".:!?"
+_MARKS: Final = ".,:;!?()[]{}<>\"'"
 
 
 def links(sessions: Sequence[Session]) -> list[list[Values]]:
@@ -80,8 +78,9 @@ def _telling(whole: Any) -> set[Any]:
 
 def _quoted(text: str, known: set[Any], quotable: dict[str, set[str]]) -> set[Any]:
     """The earlier values that stand in a text: words of it, or several words together."""
-    words = set(_WORD.findall(text))
-    found = known & (words | {word.rstrip(_ENDING) for word in words})
+    words = set(text.split())
+    found = known & words
+    found |= known & {word.strip(_MARKS) for word in words - found}
     for word in words & quotable.keys():
         found.update(whole for whole in quotable[word] if whole in text)
     return found

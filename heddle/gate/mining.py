@@ -339,9 +339,9 @@ def _cover(row: _Row, wanted: list[tuple[int, dict[int, int]]], kinds: _Kinds) -
     owner = [-1] * len(row)
     heads: dict[int, _Part] = {}
     for kind, methods in wanted:
-        if any(method not in places for method in methods):
+        if not methods.keys() <= places.keys():
             continue
-        free = sorted(at for method in methods for at in places[method] if owner[at] < 0)
+        free = sorted([at for method in methods for at in places[method] if owner[at] < 0])
         length = len(kinds.methods[kind])
         for first in range(len(free) - length + 1):
             start, following = free[first], free[first + 1]
