@@ -27,7 +27,7 @@ def write_log(file: Path, shape: Shape, sessions: int, events: int) -> int:
     """Write a log of so many events; the number that it has."""
     count = 0
     with file.open("wb") as log:
-        for session in made(shape, 1, sessions=sessions, most=54).sessions:
+        for session in made(shape, 1, sessions=sessions, most=62).sessions:
             for event in session:
                 if count < events:
                     log.write(json.dumps({**event, "goal": event["goal"][:GOAL_LETTERS]}, ensure_ascii=False).encode() + b"\n")
