@@ -114,6 +114,7 @@ def _no_garbage() -> Iterator[None]:
     try:
         yield
     finally:
+        gc.freeze()  # nor among what was made, ever after
         gc.enable()
 
 

@@ -38,7 +38,7 @@ FITS: Final = 0.8
 CONSTANT: Final = 0.9
 """A value is a constant if so many runs have it, of `ENOUGH` or more; the others are taken for something else too."""
 ENOUGH: Final = 10
-MOST_RUNS: Final = 80
+MOST_RUNS: Final = 60
 """Runs that are looked at, spread over all."""
 MOST_VALUES: Final = 400
 """Values of one result that are looked at."""

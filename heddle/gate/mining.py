@@ -30,6 +30,8 @@ ALONE: Final = 0.25
 """Part of a longer sequence is a sequence of its own if it comes up alone this often, against one for the longer."""
 LONGEST: Final = 16
 """Calls that a sequence has at most."""
+RIVAL: Final = 0.3
+"""Two pairs that share a kind are joined in one go if the lesser saves this much of what the other does."""
 PIECE: Final = 32
 """Parts of a row that neighbours are joined in at a time; a sequence that is cut by that is put together when rows are covered."""
 _STEP: Final = 6
@@ -239,10 +241,11 @@ def _joins(
         and (gain := _gain(pair, seen, counts, kinds, total, different)) > 0
     }
     joins: dict[_Pair, int] = {}
-    taken: set[int] = set()
+    taken: dict[int, float] = {}
     for pair in sorted(gains, key=lambda pair: (-gains[pair], pair)):
-        if taken.isdisjoint(pair):
-            taken.update(pair)
+        others = [taken[kind] for kind in {*pair} if kind in taken]
+        if not others or (len(others) == 1 and pair[0] != pair[1] and gains[pair] >= RIVAL * others[0]):
+            taken = dict.fromkeys(pair, gains[pair]) | taken
             joins[pair] = kinds.of(kinds.joined(pair))
     return joins
 
