@@ -22,7 +22,8 @@ _LARGE: Final = 1000
 _EVERYWHERE: Final = 50
 """A value does not tell if more than one of so many sessions has it, and more than `_FEW` do."""
 _FEW: Final = 3
-_MARKS: Final = ".,:;!?()[]{}<>\"'"
+_APART: Final = str.maketrans(dict.fromkeys(",;!?()[]{}<>\"'", " "))
+_ENDING: Final = ".:"
 
 
 def links(sessions: Sequence[Session]) -> list[list[Values]]:
@@ -59,9 +60,9 @@ def _telling(whole: Any) -> set[Any]:
     """The values in a JSON value that two calls seldom hold by chance."""
     found: set[Any] = set()
     left = [whole]
-    for _ in range(MOST_LEAVES):
-        if not left:
-            break
+    looked = 0
+    while left and looked < MOST_LEAVES:
+        looked += 1
         value = left.pop()
         kind = type(value)
         if kind is str:
@@ -78,9 +79,9 @@ def _telling(whole: Any) -> set[Any]:
 
 def _quoted(text: str, known: set[Any], quotable: dict[str, set[str]]) -> set[Any]:
     """The earlier values that stand in a text: words of it, or several words together."""
-    words = set(text.split())
+    words = set(text.translate(_APART).split())
     found = known & words
-    found |= known & {word.strip(_MARKS) for word in words - found}
+    found |= known & {word.rstrip(_ENDING) for word in words if word[-1] in _ENDING}
     for word in words & quotable.keys():
         found.update(whole for whole in quotable[word] if whole in text)
     return found
