@@ -142,9 +142,18 @@ def empty(project: Path) -> Path:
 
 def test_a_second_proposal_of_the_same_name_writes_over_nothing(project: Path) -> None:
     (project / "workflows" / "find_then_comment.py").write_text("# mine\n")
+    (project / "workflows" / "fixtures" / "find_then_comment_2").mkdir(parents=True)
     done = heddle(project, "gate", "suggest", "session-logs", "--write", "workflows", "-o", "json")
-    assert answer(done)["macros"][0]["file"] == "workflows/find_then_comment_2.py"
+    assert answer(done)["macros"][0]["file"] == "workflows/find_then_comment_3.py"
     assert (project / "workflows" / "find_then_comment.py").read_text() == "# mine\n"
+
+
+def test_a_proposal_whose_fixtures_do_not_hold_is_told_and_not_written(project: Path) -> None:
+    log = project / "session-logs" / "log.jsonl"
+    log.write_text(log.read_text().replace('"title":', '"heading":'))  # the tool promises a title
+    done = heddle(project, "gate", "suggest", "session-logs", "--write", "workflows", "-o", "json")
+    assert (done.returncode, answer(done)["macros"][0]["problem"].startswith("not written: ")) == (1, True)
+    assert [file.name for file in (project / "workflows").rglob("find*")] == []
 
 
 def test_without_a_folder_the_proposal_is_shown(project: Path) -> None:
