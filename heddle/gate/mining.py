@@ -174,6 +174,7 @@ def _join_all(rows: list[_Row], kinds: _Kinds, min_support: int) -> list[_Row]:
 
 _Near = list[tuple[int, int, bool, _Pair]]
 _Counts = dict[_Pair, tuple[int, int]]
+_NONE: Final = (0, 0)
 
 
 def _neighbours(row: _Row) -> _Near:
@@ -207,7 +208,7 @@ def _pairs(near: _Near) -> _Counts:
             if ends.get(one, -1) >= left:
                 continue  # of a run of one kind each is in one pair only
             ends[one] = right
-        times, links_of = pairs.get(pair, (0, 0))
+        times, links_of = pairs.get(pair, _NONE)
         pairs[pair] = (times + 1, links_of + linked)
     return pairs
 
@@ -222,13 +223,13 @@ def _recount(pairs: dict[_Pair, _Seen], number: int, before: _Counts, after: _Co
         seen.pieces.discard(number)
         if not seen.pieces:
             del pairs[pair]
-    for pair, (times, linked) in after.items():
-        had = before.get(pair)
-        if had == (times, linked):
+    for pair, now in after.items():
+        had = before.get(pair, _NONE)
+        if had == now:
             continue
         seen = pairs.get(pair) or pairs.setdefault(pair, _Seen())
-        seen.times += times - (had[0] if had else 0)
-        seen.linked += linked - (had[1] if had else 0)
+        seen.times += now[0] - had[0]
+        seen.linked += now[1] - had[1]
         seen.pieces.add(number)
 
 
@@ -348,7 +349,7 @@ def _cover(row: _Row, wanted: list[tuple[int, dict[int, int]]], kinds: _Kinds) -
     left = {kind: len(there) for kind, there in places.items()}
     heads: dict[int, _Part] = {}
     for kind, methods in wanted:
-        if any(left.get(method, 0) < times for method, times in methods.items()):
+        if not methods.keys() <= places.keys() or any(left[method] < times for method, times in methods.items()):
             continue
         free = sorted([at for method in methods for at in places[method] if owner[at] < 0])
         length = len(kinds.methods[kind])
