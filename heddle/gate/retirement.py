@@ -6,15 +6,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, NamedTuple
 
-from heddle.gate.mining import Mined
+from heddle.gate.mining import Run
 from heddle.gate.reading import Session
 
 
 class Covered(NamedTuple):
-    """A sequence that a macro does; `unsaid` are fields that the macro must be given, and the goals do not say."""
+    """A sequence that a macro does, with its runs, those that failed too; `unsaid` are fields that it must be given, and the goals do not say."""
 
     macro: str
-    mined: Mined
+    runs: Sequence[Run]
     unsaid: tuple[str, ...] = ()
 
 
@@ -80,7 +80,7 @@ def savings(sessions: Sequence[Session], covered: Iterable[Covered]) -> list[Sav
     """
     done: dict[int, dict[int, Covered]] = {}
     for one in covered:
-        for run in one.mined.runs:
+        for run in one.runs:
             done.setdefault(run.session, {}).update(dict.fromkeys(run.calls, one))
     found: dict[tuple[Literal["novel", "fallback", "other"], str], Saving] = {}
     for number, session in enumerate(sessions):

@@ -10,7 +10,7 @@ from typing import Literal
 from heddle.gate.allowing import Allowance, allowing, expired
 from heddle.gate.coverage import Cover, covering
 from heddle.gate.generalise import failed_calls, generalise
-from heddle.gate.mining import Mined, mine
+from heddle.gate.mining import Mined, Run, mine
 from heddle.gate.patterns import Pattern
 from heddle.gate.reading import Logs, Place, Session
 from heddle.gate.retirement import Covered, Saving, savings
@@ -38,6 +38,11 @@ class Finding:
     macro: str | None = None
     unsaid: tuple[str, ...] = ()
     allowance: Allowance | None = None
+
+    @property
+    def all_runs(self) -> tuple[Run, ...]:
+        """Its runs, and those that ended in a failure."""
+        return (*self.mined.runs, *(run for failure in self.pattern.failures for run in failure.runs))
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +101,7 @@ def scan(
         sessions=sessions,
         findings=findings,
         together=tuple(planned_together(logs.goals, parents, min_support)),
-        savings=tuple(savings(sessions, [Covered(one.macro, one.mined, one.unsaid) for one in findings if one.macro is not None])),
+        savings=tuple(savings(sessions, [Covered(one.macro, one.all_runs, one.unsaid) for one in findings if one.macro is not None])),
         expired=tuple(gone),
         unused=tuple(one for one in allowances if one not in used and one not in gone),
     )

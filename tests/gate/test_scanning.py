@@ -129,6 +129,12 @@ def test_so_is_the_fallback_of_a_macro(tmp_path: Path) -> None:
     assert saving.advice == "remove `fallback` from the failures of old_macro: note_newest does what was done instead"
 
 
+def test_a_session_that_ended_in_a_failure_is_the_macro_s_too(tmp_path: Path) -> None:
+    failed = lines(calls("bad", latest(0), (*annotate(0)[:2], LookupError("no such change")), novel="notes"))
+    (saving,) = scanned([cover(tmp_path)], more=failed, novel="notes").savings
+    assert (saving.whole, saving.sessions) == (5, 5)
+
+
 def test_a_category_stays_as_long_as_its_goals_do_not_say_what_the_macro_must_be_given(tmp_path: Path) -> None:
     needs_more = replace(cover(tmp_path), required=frozenset({"repository", "count"}))
     (saving,) = scanned([needs_more], novel="notes", goal="review the newest of acme/web, acme/billing, acme/docs and acme/infra").savings
