@@ -11,7 +11,6 @@ from typing import Annotated, Any
 
 import typer
 
-from heddle.admission import Admission
 from heddle.cli.options import (
     Level,
     LogLevel,
@@ -32,7 +31,8 @@ from heddle.cli.roles import ground
 from heddle.errors import SettingsError
 from heddle.macros.loading import load
 from heddle.messages import is_name
-from heddle.orchestrator import orchestrating
+from heddle.orchestrator.admission import Admission
+from heddle.orchestrator.orchestrator import orchestrating
 from heddle.planners import planner_for
 from heddle.router.reading import parse_rules
 from heddle.router.reload import FROM_NATS, BucketSource, FileSource, reloading

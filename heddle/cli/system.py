@@ -19,7 +19,7 @@ from heddle.cli.run import worker_command
 from heddle.control.fleet import workers
 from heddle.errors import HeddleError
 from heddle.macros.loading import load
-from heddle.orchestrator import Orchestrator, orchestrating
+from heddle.orchestrator.orchestrator import Orchestrator, orchestrating
 from heddle.planners import planner_for
 from heddle.router.reload import FileSource, reloading
 from heddle.router.router import Router, routing
