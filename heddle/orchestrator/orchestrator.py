@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Final
 
 import nats.errors
@@ -269,13 +270,14 @@ async def orchestrating(
     js = client.jetstream()
     outbox = Outbox(client, observer)
     await outbox.start()
+    claims = await js.key_value(subjects.CLAIMS)
     admission = None
     if planner.model is not None and planner.settings.planner.admission == "on":
-        admission = Admission(planner.model, planner.offers, planner.settings, await admissions(client), observer)
+        turn = partial(claimed, claims, subjects.admission_turn(planner.model.name), replica)
+        admission = Admission(planner.model, planner.offers, planner.settings, await admissions(client), observer, turn)
         planner = replace(planner, admitted=admission.passed)
     telemetry = planner.settings.telemetry
     planning = PlanningLog(observer, telemetry.capture_argument_drift)
-    claims = await js.key_value(subjects.CLAIMS)
     cards = await js.key_value(subjects.WORKERS)
     ender = Ender(client, outbox, observer, GoalRecords(await js.key_value(subjects.GOAL_RECORDS)), replica)
     try:

@@ -36,6 +36,7 @@ from heddle.router.cases import parse_cases, run_case
 from heddle.router.reading import parse_rules
 from heddle.settings import Settings, StreamSettings
 from heddle.subjects import GOALS_INCOMING, TASKS_INCOMING
+from tests.cli.command import heddle
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 DOCUMENTS: Final = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -293,8 +294,7 @@ def test_the_commands_of_the_readme_run(readers_environment: dict[str, str], tmp
     assert {"goal", "task", "status", "dead", "rules"} <= {shlex.split(line)[1] for line in lines}
 
     def run(line: str) -> str | None:
-        argv = _heddle(*shlex.split(line, comments=True)[1:])
-        done = subprocess.run(argv, env=readers_environment, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+        done = heddle(*shlex.split(line, comments=True)[1:], cwd=ROOT, **readers_environment)
         return None if done.returncode == 0 else f"{line}: exit code {done.returncode}\n{done.stdout}{done.stderr}"
 
     with ThreadPoolExecutor(4) as pool:
