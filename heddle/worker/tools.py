@@ -85,7 +85,7 @@ class _Making:
         if tool in self.made:
             return self.made[tool]
         if tool is AllTools:
-            self.made[tool] = _Workshop(self, self.registry)
+            self.made[tool] = _Workshop(self)
             return self.made[tool]
         provider = self.registry.providers.get(tool)
         if provider is None:
@@ -107,14 +107,13 @@ class _Workshop:
     """All tools of a worker, each made when it is first asked for."""
 
     making: _Making
-    registry: Registry
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def kinds(self) -> Sequence[Any]:
-        return [kind for kind, provider in self.registry.providers.items() if not (is_model(kind) or is_model(provider.make))]
+        return [kind for kind, provider in self.making.registry.providers.items() if not (is_model(kind) or is_model(provider.make))]
 
     def of_macro(self, name: str) -> Sequence[Any]:
-        macro = self.registry.find(name)
+        macro = self.making.registry.find(name)
         kinds = set() if macro is None else {kind for one in with_called([macro]) for kind in one.tools.values()}
         return [kind for kind in self.kinds() if kind in kinds]
 
