@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from heddle.macros.catalogue import catalogue_of, read_catalogue, write_catalogue
-from heddle.macros.loading import load
 from heddle.planner import make_planner
 from heddle.planning.goal import Asked
 from heddle.planning.offer import Offers
@@ -21,14 +20,14 @@ from heddle.planning.review import review
 from heddle.planning.signature import signature
 from heddle.settings import Settings
 from heddle.testing import ScriptedModel
+from tests.examples import EXAMPLES
 
 ROOT = Path(__file__).resolve().parents[2]
-LIVE = load([str(ROOT / "workflows")])
-TEXT = write_catalogue(catalogue_of(LIVE))
+TEXT = write_catalogue(catalogue_of(EXAMPLES))
 COMPILED = read_catalogue(TEXT, "macros.json")
 
 GOALS = [
-    *(goal for macro in LIVE.newest() for goal, _ in macro.examples),
+    *(goal for macro in EXAMPLES.newest() for goal, _ in macro.examples),
     "triage the repo . and label them using the conventional commits",
     "label the last 3 commits in . and triage the repository ../x",
     "label the last 999 commits in .",
@@ -47,13 +46,13 @@ ANSWERS = [
 
 
 def test_the_prompt_is_the_same() -> None:
-    assert prefix_of(COMPILED) == prefix_of(LIVE)
-    assert [signature(macro) for macro in COMPILED.newest()] == [signature(macro) for macro in LIVE.newest()]
+    assert prefix_of(COMPILED) == prefix_of(EXAMPLES)
+    assert [signature(macro) for macro in COMPILED.newest()] == [signature(macro) for macro in EXAMPLES.newest()]
 
 
 @pytest.mark.parametrize("goal", GOALS)
 def test_phrases_read_a_goal_the_same(goal: str) -> None:
-    live, compiled = (match_phrases(goal, compile_phrases(offers.newest())) for offers in (LIVE, COMPILED))
+    live, compiled = (match_phrases(goal, compile_phrases(offers.newest())) for offers in (EXAMPLES, COMPILED))
     assert isinstance(compiled, tuple) == isinstance(live, tuple)
     if isinstance(live, tuple):
         assert compiled == live
@@ -70,7 +69,7 @@ async def planned(offers: Offers, answer: str) -> Plan | tuple[str, str]:
 
 @pytest.mark.parametrize("answer", ANSWERS)
 async def test_a_model_s_answer_is_taken_or_refused_the_same(answer: str) -> None:
-    assert await planned(COMPILED, answer) == await planned(LIVE, answer)
+    assert await planned(COMPILED, answer) == await planned(EXAMPLES, answer)
 
 
 def test_arguments_are_checked_by_the_schema_and_told_by_field() -> None:
