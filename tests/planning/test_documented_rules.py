@@ -11,6 +11,7 @@ import pytest
 
 from heddle.planning.goal import Asked
 from heddle.planning.plan import PlannedCall
+from heddle.planning.prompt import prefix_of
 from heddle.planning.review import review
 from tests.examples import EXAMPLES
 
@@ -34,6 +35,11 @@ def test_a_literal_is_left_out_or_not_as_the_table_says(goal: str, macro: str, a
     looked_at = review([PlannedCall(macro, json.loads(arguments))], EXAMPLES, Asked(goal, {}, 0.0), 16)
     assert looked_at.uncovered == ((left_out,) if left_out else ())
     assert bool(looked_at.problems) == bool(left_out)
+
+
+def test_the_macro_that_the_reference_shows_stands_so_in_the_prompt() -> None:
+    [shown] = re.findall(r"^```text\n(- repo_triage\(.+?)^```$", REFERENCE, re.MULTILINE | re.DOTALL)
+    assert shown in prefix_of(EXAMPLES).system
 
 
 def test_both_tables_are_there() -> None:
