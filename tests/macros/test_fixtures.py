@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
@@ -191,6 +191,7 @@ VALUES: st.SearchStrategy[Any] = st.recursive(
 )
 
 
+@settings(max_examples=50, deadline=None)  # YAML is slow to read
 @example(given_={}, answer="\x85", arguments={"a": "\u2028"}, output={"b\r\n": " \n"})  # YAML has line ends of its own
 @given(
     given_=st.dictionaries(TEXTS, VALUES, max_size=3), answer=VALUES, arguments=st.dictionaries(TEXTS, VALUES, max_size=3), output=VALUES
