@@ -85,7 +85,7 @@ async def test_a_model_that_passes_plans_goals_and_its_replica_says_that_it_is_a
 async def test_goals_wait_for_a_model_that_has_not_passed_and_it_is_told_why(
     ground: Ground, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("heddle.orchestrator.MODEL_DELAY", 0.1)
+    monkeypatch.setattr("heddle.orchestrator.orchestrator.MODEL_DELAY", 0.1)
     async with ground.orchestrator(model, registry=MACROS, settings=admitting()) as one:
         await submit_goal(ground.client, new_goal("echo hi"))
         assert one.admission is not None

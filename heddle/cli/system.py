@@ -15,11 +15,11 @@ from nats.aio.client import Client
 from heddle.broker.server import Server, embedded
 from heddle.cli.options import SERVER_FILE
 from heddle.cli.roles import Ground, ground, read_rules
-from heddle.cli.run import worker_command
+from heddle.cli.run_worker import worker_command
 from heddle.control.fleet import workers
 from heddle.errors import HeddleError
 from heddle.macros.loading import load
-from heddle.orchestrator import Orchestrator, orchestrating
+from heddle.orchestrator.orchestrator import Orchestrator, orchestrating
 from heddle.planners import planner_for
 from heddle.router.reload import FileSource, reloading
 from heddle.router.router import Router, routing

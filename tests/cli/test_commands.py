@@ -17,16 +17,10 @@ import httpx
 import pytest
 
 from heddle import children
+from tests.cli.command import heddle
 from tests.support import RULES, Ground, eventually, on_ground
 
 HEDDLE = [sys.executable, "-m", "heddle"]
-
-
-def heddle(*arguments: str, cwd: Path, url: str | None = None, **env: str) -> subprocess.CompletedProcess[str]:
-    clean = {**os.environ, **env, "XDG_CONFIG_HOME": str(cwd / "none"), "COLUMNS": "200"}
-    if url is not None:
-        clean["NATS_URL"] = url
-    return subprocess.run([*HEDDLE, *arguments], cwd=cwd, env=clean, capture_output=True, text=True, timeout=60, check=False)
 
 
 @pytest.fixture
