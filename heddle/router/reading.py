@@ -91,11 +91,8 @@ class _Reader:
         for priority, share in self.mapping(parts.get("reserve"), f"{path}.reserve", ("low", "normal", "high")).items():
             reserve[priority] = self.scalar(share, f"{path}.reserve.{priority}", share_of, reserve[priority])
         kept: dict[str, int] = {priority: kept_back(reserve.get(priority, 0.0), burst) for priority in PRIORITIES}
-        if (
-            rate
-            and scope == "cluster"
-            and (shut := [priority for priority in PRIORITIES if not windows_of(rate, burst).ever_open(kept[priority])])
-        ):
+        windows = windows_of(rate, burst) if rate and scope == "cluster" else None
+        if shut := [priority for priority in PRIORITIES if windows and not windows.ever_open(kept[priority])]:
             told = f"with `scope: cluster` and `burst: {burst}` no window is ever open to {', '.join(shut)}"
             self.problem(parts["scope"], f"{path}.scope", f"{told}: raise `burst` to 2 or more, or lower `reserve`")
         return Tier(
