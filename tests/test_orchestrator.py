@@ -17,11 +17,11 @@ from heddle.control.goals import GoalEnded, approve_goal, goal_followed, goal_st
 from heddle.errors import ModelUnavailable, SettingsError
 from heddle.goals import GoalState
 from heddle.llm.model import Answer
-from heddle.macros.loading import load
 from heddle.messages import Goal, TaskResult
 from heddle.orchestrator.orchestrator import Orchestrator
 from heddle.planning.prompt import Prompt
 from heddle.testing import ScriptedModel
+from tests.examples import EXAMPLES
 from tests.support import PATIENCE, RULES, Echoed, Ground, Word, echo, eventually, on_ground, planning, registry_of
 
 HELLO = '{"tasks": [{"macro": "echo", "arguments": {"word": "hello"}}]}'
@@ -324,7 +324,7 @@ async def test_a_goals_underscored_keys_priority_and_request_reach_its_tasks(gro
 
 
 async def test_the_goal_about_the_last_three_changes_plans_to_exactly_one_task(ground: Ground) -> None:
-    async with ground.orchestrator(None, "first", load(["workflows"])):
+    async with ground.orchestrator(None, "first", EXAMPLES):
         await ground.publish(
             "heddle.goals.incoming",
             {"goal_id": "g1", "instruction": "Check the last 3 PRs in acme/checkout and tag them using conventional commits"},
