@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import pytest
 
-from heddle.cli.run import NOVEL_MACRO
+from heddle.cli.run_worker import NOVEL_MACRO
 from heddle.control.goals import GoalEnded, goal_followed, new_goal, submit_goal
 from heddle.macros.loading import load
 from heddle.settings import FrontierSettings, NovelCategory, PlannerSettings, ProviderSettings, Settings

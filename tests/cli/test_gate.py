@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,6 +16,7 @@ from typer.testing import CliRunner
 from heddle import subjects
 from heddle.cli.main import app
 from heddle.gate.sessions import Call, encode
+from tests.cli import command
 from tests.gate.found import calls, lines
 from tests.support import on_ground
 
@@ -93,9 +92,7 @@ def project(tmp_path: Path) -> Path:
 
 
 def heddle(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    argv = [sys.executable, "-m", "heddle", *arguments]
-    env = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
-    return subprocess.run(argv, cwd=folder, env=env, capture_output=True, text=True, timeout=60, check=False)
+    return command.heddle(*arguments, cwd=folder, **environment)
 
 
 def answer(done: subprocess.CompletedProcess[str]) -> Any:
