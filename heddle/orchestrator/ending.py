@@ -9,8 +9,9 @@ from typing import Any, Final
 from nats.aio.client import Client
 
 from heddle import deadletters, events, subjects
+from heddle.broker.intake import Delivery
+from heddle.broker.outbox import Outbox
 from heddle.broker.records import GoalRecords
-from heddle.broker.relay import Delivery, Outbox
 from heddle.deadletters import Ending
 from heddle.errors import Code
 from heddle.goals import Came, GoalState, finished_record, unplanned_record, unplanned_state

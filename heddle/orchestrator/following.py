@@ -11,9 +11,10 @@ import nats.errors
 from nats.aio.client import Client
 
 from heddle import events, subjects
+from heddle.broker.intake import Delivery, Intake
+from heddle.broker.outbox import Outbox
 from heddle.broker.outcomes import first_outcome, stored_outcome
 from heddle.broker.records import GoalRecords
-from heddle.broker.relay import Delivery, Intake, Outbox
 from heddle.errors import BrokerError
 from heddle.goals import GoalState, final_result, finished_record, task_subjects
 from heddle.messages import TaskResult, decode, task_hash

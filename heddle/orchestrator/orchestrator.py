@@ -21,12 +21,14 @@ from heddle import events, subjects
 from heddle.broker.admissions import admissions
 from heddle.broker.cancellations import cancellations
 from heddle.broker.claims import ClaimedElsewhere, claimed
+from heddle.broker.intake import Delivery, Intake, Source
+from heddle.broker.outbox import Headers, Outbox
 from heddle.broker.outcomes import OutcomesFull, stored_outcome
 from heddle.broker.parked import Parked, park
 from heddle.broker.periodic import every
 from heddle.broker.records import GoalRecords
-from heddle.broker.relay import Delivery, Headers, Intake, Outbox, Source, looked_after
 from heddle.broker.streams import Streams, make_consumer
+from heddle.broker.upkeep import looked_after
 from heddle.errors import BrokerError, Code, DecodeError, ModelUnavailable, SettingsError
 from heddle.goals import Came, GoalState, goal_state
 from heddle.messages import Goal, decode, parse_time

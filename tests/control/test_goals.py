@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from heddle import events, macro, subjects
-from heddle.broker.relay import Outbox
+from heddle.broker.outbox import Outbox
 from heddle.control.goals import GoalShown, goal_shown, goals_page, new_goal, newest_final, submit_goal
 from heddle.control.replay import replay
 from heddle.control.tasks import task_history, task_shown, tasks_page
