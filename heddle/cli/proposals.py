@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from heddle.errors import DefinitionError
+from heddle.gate.naming import type_name
 from heddle.gate.scanning import Finding, Report
 from heddle.gate.source import source_of
 from heddle.gate.suggest import Draft, Suggestion, suggest
@@ -53,8 +54,8 @@ class Written:
 
 
 def tools_at_hand(registry: Registry) -> Mapping[str, Any]:
-    """The types of the tools that macros have already, by name."""
-    return {tool_name(tool): tool for tool in registry.providers}
+    """The types of the tools that macros have already, by the names that logs have once they are read."""
+    return {type_name(tool_name(tool)): tool for tool in registry.providers}
 
 
 async def write_proposals(report: Report, registry: Registry, folder: Path | None) -> list[Written]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from heddle.errors import DefinitionError
+from heddle.gate.naming import type_name
 from heddle.gate.patterns import Constant, Pattern, PatternCall
 from heddle.macros.fixtures import Fixture, fixture_files, fixture_folder, read_fixture
 from heddle.macros.loading import Registry
@@ -51,7 +52,7 @@ def covers_of(registry: Registry) -> list[Cover]:
 
 def cover_of(macro: str, fixture: Fixture, required: frozenset[str] = frozenset()) -> Cover:
     """What a fixture shows."""
-    scripts = {f"{tool}.{method}": script for tool, methods in fixture.tools.items() for method, script in methods.items()}
+    scripts = {f"{type_name(tool)}.{method}": script for tool, methods in fixture.tools.items() for method, script in methods.items()}
     return Cover(
         macro,
         {name: [answer.given for answer in script.answers] for name, script in scripts.items()},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import keyword
 import re
+import unicodedata
 from collections.abc import Container, Sequence
 from typing import Final
 
@@ -12,7 +13,11 @@ from pydantic import BaseModel
 
 from heddle.messages import is_name
 
-_TAKEN: Final = frozenset({*keyword.kwlist, *keyword.softkwlist, *dir(builtins)})
+IMPORTED: Final = frozenset({"AsyncIterator", "BaseModel", "Field", "Literal", "Protocol", "macro", "provides", "reject", "retry"})
+"""What the file of a macro may import."""
+TAKEN: Final = frozenset({*keyword.kwlist, *keyword.softkwlist, *dir(builtins), *IMPORTED})
+"""Names that nothing in such a file may have."""
+_NO_NAMES: Final = frozenset({*keyword.kwlist, "self"})
 MOST_LETTERS: Final = 50
 
 
@@ -26,13 +31,31 @@ def snake(name: str) -> str:
     """A name as a variable has it."""
     told = "_".join(word.lower() for word in words_of(name)) or "value"
     told = told if told[0].isalpha() else f"n{told}"
-    return f"{told}_" if told in _TAKEN else told
+    return f"{told}_" if told in TAKEN else told
 
 
 def camel(name: str) -> str:
     """A name as a class has it."""
     told = "".join(word[0].upper() + word[1:] for word in words_of(name)) or "Value"
     return told if told[0].isalpha() else f"N{told}"
+
+
+def code_name(name: str) -> str:
+    """A method's or an argument's name as code has it: the same if it is such a name, and nobody's but its own."""
+    if name.isascii() and name.isidentifier() and name[0] != "_" and name not in _NO_NAMES:
+        return name
+    told = re.sub(r"\W+", "_", unicodedata.normalize("NFKC", name)).strip("_") or "value"
+    told = told if told[0].isalpha() else f"n{told}"
+    told = f"{told}_" if told in _NO_NAMES else told
+    return told if told.isidentifier() else snake(name)
+
+
+def type_name(name: str) -> str:
+    """A tool's name as its type has it: the same if it is such a name, and free."""
+    told = code_name(name)
+    if told != name or told[0].islower():
+        told = code_name("".join(f"{part[:1].upper()}{part[1:]}" for part in told.split("_")))
+    return f"{told}_" if told in TAKEN else told
 
 
 def field_name(path: Sequence[str], taken: Container[str]) -> str:

@@ -2,16 +2,22 @@
 
 What a line is, it says itself: an event of a session log has `kind`, a transcript `messages` (or is one message, with `role`, of the
 file's one conversation), a goal record `goal_id` and `tasks`. A file is JSONL, or one JSON value.
+
+A tool, a method or an argument whose name Python code cannot have gets one here: the code that is made of logs holds names of theirs.
 """
 
 from __future__ import annotations
 
-import json
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+import msgspec
+
+from heddle.gate.naming import code_name, type_name, unique
 from heddle.gate.sessions import Call, Event, Usage, decode
+from heddle.gate.strict_json import parse
 from heddle.gate.transcripts import Transcript, read_transcript
 from heddle.messages import parse_time
 
@@ -122,30 +128,34 @@ def within(logs: Logs, since: float) -> Logs:
 
 def _read(name: str, body: bytes, logs: Logs) -> None:
     """One file."""
-    if _is_one_value(body):
+    body = body.removeprefix(BOM_UTF8)
+    lines = body.splitlines()
+    if lines and not _is_json(lines[0]) and body.lstrip()[:1] in {b"[", b"{"}:
         try:
-            _read_value(Place(name, 1), json.loads(body), logs)
+            whole = parse(body)
         except ValueError as error:
-            logs.unknown.append((Place(name, getattr(error, "lineno", 1)), f"not JSON: {error}"))
-        return
+            if not any(map(_is_json, lines[1:])):
+                logs.unknown.append((Place(name, 1), f"not JSON: {error}"))
+                return
+        else:
+            _read_value(Place(name, 1), whole, logs)
+            return
     messages: list[tuple[Place, Any]] = []
-    for number, line in enumerate(body.splitlines(), 1):
+    for number, line in enumerate(lines, 1):
         if line.strip():
             _read_line(Place(name, number), line, logs, messages)
     if messages:  # the lines are one conversation's messages
         _add_transcript(read_transcript([message for _, message in messages], name), [place for place, _ in messages], logs)
 
 
-def _is_one_value(body: bytes) -> bool:
-    """Is it one JSON value, and not a line for each?"""
-    start = body.lstrip()
-    if start[:1] != b"{":
-        return start[:1] == b"["
+def _is_json(line: bytes) -> bool:
+    """Is a line one JSON list or object by itself?"""
+    if line.strip()[-1:] not in {b"]", b"}"}:
+        return False
     try:
-        json.loads(start.split(b"\n", 1)[0])
+        return isinstance(parse(line), dict | list)
     except ValueError:
-        return b"\n" in start and not start.split(b"\n", 1)[0].rstrip().endswith(b"}")
-    return False
+        return False
 
 
 def _read_line(place: Place, line: bytes, logs: Logs, messages: list[tuple[Place, Any]]) -> None:
@@ -155,15 +165,10 @@ def _read_line(place: Place, line: bytes, logs: Logs, messages: list[tuple[Place
     except ValueError as error:
         why = str(error)
     else:
-        session = logs.session(event.session)
-        if isinstance(event, Usage):
-            session.usage.append(event)
-        else:
-            session.calls.append(event)
-            session.places.append(place)
+        _add(event, place, logs)
         return
     try:
-        value = json.loads(line)
+        value = parse(line)
     except ValueError as error:
         logs.unknown.append((place, f"not JSON: {error}"))
         return
@@ -195,13 +200,29 @@ def _read_value(place: Place, value: Any, logs: Logs) -> None:
 
 def _add_transcript(read: Transcript, places: list[Place], logs: Logs) -> None:
     for number, event in read.events:
-        session = logs.session(event.session)
-        if isinstance(event, Usage):
-            session.usage.append(event)
-        else:
-            session.calls.append(event)
-            session.places.append(places[number])
+        _add(event, places[number], logs)
     logs.unknown += [(places[number], f"message {number + 1}: {why}") for number, why in read.problems]
+
+
+def _add(event: Event, place: Place, logs: Logs) -> None:
+    session = logs.session(event.session)
+    if isinstance(event, Usage):
+        session.usage.append(event)
+    else:
+        session.calls.append(_named(event))
+        session.places.append(place)
+
+
+def _named(call: Call) -> Call:
+    """A call by names that code can have: the same call where all of its names are such."""
+    tool, method = type_name(call.tool), code_name(call.method)
+    names = [code_name(name) for name in call.arguments]
+    if tool == call.tool and method == call.method and names == [*call.arguments]:
+        return call
+    arguments: dict[str, Any] = {}
+    for name, value in zip(names, call.arguments.values(), strict=True):
+        arguments[unique(name, arguments)] = value
+    return msgspec.structs.replace(call, tool=tool, method=method, arguments=arguments)
 
 
 def _planned_goal(place: Place, record: Mapping[str, Any]) -> PlannedGoal:

@@ -14,6 +14,7 @@ from typing import Any, Final
 import msgspec
 from pydantic_core import to_json, to_jsonable_python
 
+from heddle.gate.strict_json import refuse_deep
 from heddle.macros.failures import described
 from heddle.messages import format_time, parse_time
 
@@ -95,7 +96,9 @@ def decode(line: bytes | str) -> Event:
     Raises:
         ValueError: it is no event; it says why.
     """
-    event = _decoder.decode(line)
+    body = line.encode() if isinstance(line, str) else line
+    refuse_deep(body)
+    event = _decoder.decode(body)
     if event.at is not None:
         parse_time(event.at)
     return event

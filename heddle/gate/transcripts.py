@@ -6,7 +6,6 @@ answer to each is a message of the role `tool` with its `tool_call_id`. The goal
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from heddle.gate.sessions import Call, Event, Failed, Usage
+from heddle.gate.strict_json import parse
 
 NO_TOOL: Final = "Tools"
 """The tool of a function whose name names none."""
@@ -59,10 +59,10 @@ def read_transcript(messages: Sequence[Any], session: str, about: Mapping[str, A
     waiting: dict[str, _Asked] = {}
     goal: str | None = None
     for number, message in enumerate(messages):
-        if not isinstance(message, Mapping) or message.get("role") not in _ROLES:
+        if not isinstance(message, Mapping) or not isinstance(role := message.get("role"), str) or role not in _ROLES:
             read.problems.append((number, "no message: it has no role that is known"))
             continue
-        match message["role"]:
+        match role:
             case "user":
                 goal = text_of(message.get("content")) or goal
             case "assistant":
@@ -88,8 +88,10 @@ def text_of(content: Any) -> str:
 
 def _asked(message: Mapping[str, Any], number: int, goal: str | None, read: Transcript) -> Iterator[tuple[str, _Asked]]:
     """The calls that an assistant's message asks for."""
-    calls = [*(message.get("tool_calls") or ()), *([{"function": message["function_call"]}] if message.get("function_call") else ())]
-    for call in calls:
+    asked = message.get("tool_calls") or []
+    calls = asked if isinstance(asked, list) else [asked]
+    old = [{"function": message["function_call"]}] if message.get("function_call") else []
+    for call in [*calls, *old]:
         match call:
             case {"function": {"name": str(name), **rest}}:
                 arguments = _arguments(rest.get("arguments"))
@@ -102,10 +104,10 @@ def _asked(message: Mapping[str, Any], number: int, goal: str | None, read: Tran
 
 
 def _arguments(given: Any) -> dict[str, Any] | None:
-    if given in {None, ""} if isinstance(given, str | None) else False:
+    if given is None or given == "":
         return {}
     try:
-        parsed = json.loads(given) if isinstance(given, str) else given
+        parsed = parse(given) if isinstance(given, str) else given
     except ValueError:
         return None
     return parsed if isinstance(parsed, dict) else None
@@ -144,7 +146,7 @@ def _result(content: Any) -> Any:
     text = text_of(content)
     if text.lstrip()[:1] in {"{", "["} or text.strip() in {"null", "true", "false"}:
         try:
-            return json.loads(text)
+            return parse(text)
         except ValueError:
             return text
     return text

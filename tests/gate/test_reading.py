@@ -5,7 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
 from heddle.gate.reading import Logs, read_logs, within
+from heddle.gate.sessions import Call, encode
+from heddle.gate.strict_json import MOST_LEVELS
 from tests.gate.found import calls, lines
 
 LATEST = ("Forge.latest", {"repository": "acme/web", "count": 2}, [{"id": "a1b2c3d4e5f6"}])
@@ -70,7 +74,7 @@ def test_a_list_of_nothing_known_is_one_thing_that_cannot_be_read_and_each_objec
 
 def test_a_transcript_as_one_json_list_is_a_session() -> None:
     (session,) = read(json.dumps(CHAT, indent=2), "chat.json").sessions.values()
-    assert [call.name for call in session.calls] == ["forge.latest", "Tools.clock", "forge.annotate"]
+    assert [call.name for call in session.calls] == ["Forge.latest", "Tools.clock", "Forge.annotate"]
     assert session.calls[0].result == [{"id": "a1b2c3d4e5f6", "title": "Round totals"}]
     assert session.calls[0].goal == "Note on the newest change of acme/web that it is reviewed"
     assert (session.calls[1].arguments, session.calls[1].result) == ({}, "noon")
@@ -112,6 +116,60 @@ def test_goal_records_are_read_with_their_tasks() -> None:
 
 def test_a_file_that_is_broken_json_is_told_and_not_raised() -> None:
     assert [str(place) for place, _ in read('[{"role": "user"', "chat.json").unknown] == ["chat.json:1"]
+
+
+def test_of_a_file_whose_first_line_was_cut_the_others_are_read() -> None:
+    logs = read(b'{"kind":"call","sess\n' + lines(calls("s1", LATEST)))
+    assert ([str(place) for place, _ in logs.unknown], names(logs)) == (["log.jsonl:1"], {"s1": ["Forge.latest"]})
+
+
+def test_a_mark_of_the_encoding_before_the_first_line_is_no_part_of_it() -> None:
+    assert names(read(b"\xef\xbb\xbf" + lines(calls("s1", LATEST)))) == {"s1": ["Forge.latest"]}
+
+
+def test_a_line_may_be_a_list_of_messages() -> None:
+    assert [len(session.calls) for session in read(f"{json.dumps(CHAT)}\n{json.dumps(CHAT)}\n").sessions.values()] == [3, 3]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"role": ["user"]},
+        {"role": "assistant", "tool_calls": 5},
+        {"role": "assistant", "tool_calls": {"id": "x"}},
+        {"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": '{"x": NaN}'}}]},
+        {"role": "tool", "content": 5},
+    ],
+)
+def test_a_message_of_another_shape_is_told_and_not_raised(message: dict[str, Any]) -> None:
+    assert len(read(json.dumps([message]), "chat.json").unknown) == 1
+
+
+@pytest.mark.parametrize("levels", [MOST_LEVELS, 100_000])
+def test_what_is_nested_without_an_end_is_told_and_not_raised(levels: int) -> None:
+    deep = f'{{"kind":"call","session":"s","tool":"A","method":"b","result":{"[" * levels}{"]" * levels}}}'
+    assert [why for _, why in read(deep).unknown] == [f"not JSON: nested deeper than {MOST_LEVELS} levels"]
+
+
+@pytest.mark.parametrize(
+    ("tool", "method", "argument", "told"),
+    [
+        ("Forge", "latest", "count", ("Forge", "latest", "count")),
+        ("forge", "list-changes", "class", ("Forge", "list_changes", "class_")),
+        ("my_forge", "../../x", "user id", ("MyForge", "x", "user_id")),
+        ("Field", "__init__", "self", ("Field_", "init", "self_")),
+        ("", "", "", ("Value", "value", "value")),
+        ("2nd", "löschen", "größe", ("N2nd", "löschen", "größe")),
+    ],
+)
+def test_what_is_called_has_names_that_code_can_have(tool: str, method: str, argument: str, told: tuple[str, str, str]) -> None:
+    (call,) = read(encode(Call(session="s", tool=tool, method=method, arguments={argument: 1}))).sessions["s"].calls
+    assert (call.tool, call.method, *call.arguments) == told
+
+
+def test_two_arguments_whose_names_become_the_same_are_told_apart() -> None:
+    (call,) = read(encode(Call(session="s", tool="A", method="b", arguments={"a-b": 1, "a b": 2}))).sessions["s"].calls
+    assert call.arguments == {"a_b": 1, "a_b_2": 2}
 
 
 def test_a_window_leaves_out_sessions_that_ended_before_and_keeps_those_without_times() -> None:
