@@ -65,7 +65,7 @@ def _text_kind(values: Sequence[str]) -> Kind:
 
 def _common_pattern(values: Sequence[str]) -> str | None:
     """The regular expression of texts that have the same marks in the same places, such as `v1.2.3` and `acme/checkout`; None if none."""
-    if any(" " in value or not value for value in values):
+    if any(" " in value or not value or not value.isascii() or not value.isprintable() for value in values):
         return None
     marks = {tuple(re.findall(r"[^\w.-]", value)) for value in values}
     if len(marks) == 1 and (there := next(iter(marks))):

@@ -115,7 +115,7 @@ class Kind:
             case "enum":
                 return f"one of {', '.join(self.choices)}"
             case "integer" | "number":
-                return f"{self.sort} {self.least:g} to {self.most:g}"
+                return f"{self.sort} {self.least} to {self.most}"
             case "list" if self.items:
                 return f"list of {self.items}"
             case _:

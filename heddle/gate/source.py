@@ -50,7 +50,7 @@ def _imports(suggestion: Suggestion) -> list[str]:
         from_typing.add("Literal")
     wanted |= {("typing", name) for name in from_typing}
     wanted |= {(tool.known.__module__, tool.name) for tool in tools if tool.known is not None}
-    wanted |= {(error.module, error.name) for error in suggestion.errors if error.module is not None}
+    wanted |= {(error.module, error.name) for error in suggestion.errors if error.module not in {None, "builtins"}}
     heddle = {"macro", *(("retry" if error.retry else "reject") for error in suggestion.errors)}
     if any(tool.known is None for tool in tools):
         heddle.add("provides")
@@ -129,7 +129,7 @@ def _bounds(kind: Kind) -> list[str]:
         case "path" | "text":
             return ["min_length=1"]
         case "id" | "pattern" if kind.pattern:
-            return [f"pattern=r{_literal(kind.pattern)}" if "\\" not in kind.pattern else f'pattern=r"{kind.pattern}"']
+            return [f"pattern={_literal(kind.pattern)}"]
         case _:
             return []
 
@@ -195,9 +195,11 @@ def _tool(suggestion: Suggestion, tool: Tool) -> list[str]:
 
 
 def _argument_type(suggestion: Suggestion, steps: list[Step], name: str) -> str:
-    """The type of an argument of a tool that is written here: what is passed to it."""
-    types = dict.fromkeys(_type_of(step.arguments[name], suggestion) for step in steps if name in step.arguments)
-    return "object" if "object" in types else " | ".join(types)
+    """The type of an argument of a tool that is written here: what is passed to it; with a default if a call passes nothing."""
+    passed = [step.arguments[name] for step in steps if name in step.arguments]
+    types = dict.fromkeys([*(_type_of(template, suggestion) for template in passed), *(["None"] if len(passed) < len(steps) else [])])
+    told = "object" if "object" in types else " | ".join(types)
+    return f"{told} = None" if len(passed) < len(steps) else told
 
 
 def _type_of(template: Template, suggestion: Suggestion) -> str:
@@ -293,7 +295,7 @@ def _expression(template: Template, steps: tuple[Step, ...]) -> str:
         case Result():
             return _result(template, steps)
         case Text(parts):
-            return f'f"{"".join(_text_part(part, steps) for part in parts)}"'
+            return _text(parts, steps)
         case Items(items):
             return f"[{', '.join(_expression(item, steps) for item in items)}]"
         case Fields(fields):
@@ -302,10 +304,13 @@ def _expression(template: Template, steps: tuple[Step, ...]) -> str:
             return f"{{{', '.join(f'{_expression(key, steps)}: {_expression(inner, steps)}' for key, inner in entries)}}}"
 
 
-def _text_part(part: str | Given | Result, steps: tuple[Step, ...]) -> str:
-    if isinstance(part, str):
-        return _literal(part)[1:-1].replace("{", "{{").replace("}", "}}")
-    return f"{{{_expression(part, steps)}}}"
+def _text(parts: tuple[str | Given | Result, ...], steps: tuple[Step, ...]) -> str:
+    """A text with values in it; a sum where a value's source has what no f-string may have in it before Python 3.12."""
+    told = [(isinstance(part, str), _literal(part) if isinstance(part, str) else _expression(part, steps)) for part in parts]
+    if any(mark in source for is_text, source in told if not is_text for mark in '"\\'):
+        return " + ".join(source if is_text else f"str({source})" for is_text, source in told)
+    inner = (source[1:-1].replace("{", "{{").replace("}", "}}") if is_text else f"{{{source}}}" for is_text, source in told)
+    return f'f"{"".join(inner)}"'
 
 
 def _result(result: Result, steps: tuple[Step, ...]) -> str:
@@ -343,4 +348,6 @@ def _literal(value: Any) -> str:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.replace("\\", "").replace('"""', "'''").split())
+    """A text as a comment or a docstring may have it: neither ends in it."""
+    told = "".join(letter if letter.isprintable() else " " for letter in text.replace("\\", ""))
+    return " ".join(told.replace('"""', "'''").split())

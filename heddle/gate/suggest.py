@@ -12,14 +12,14 @@ import typing
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from heddle.errors import DefinitionError
 from heddle.gate.generalise import at_way
 from heddle.gate.kinds import is_stated
 from heddle.gate.mining import Run
-from heddle.gate.naming import camel, clashes, field_name, macro_name, snake, unique
+from heddle.gate.naming import MOST_LETTERS, TAKEN, camel, clashes, code_name, field_name, macro_name, snake, type_name, unique
 from heddle.gate.patterns import (
     Constant,
     Entries,
@@ -39,6 +39,7 @@ from heddle.gate.sessions import Call
 from heddle.gate.shapes import Shape, shape_from, shape_of
 from heddle.macros.fixtures import Answer
 from heddle.macros.schema import compile_schema
+from heddle.macros.tools import tool_name
 
 AGAIN: Final = 0.1
 """A last call that so many runs made once more may be a loop."""
@@ -122,7 +123,6 @@ class Suggestion:
     phrases: tuple[str, ...]
     fixtures: tuple[Draft, ...]
     decisions: tuple[str, ...] = ()
-    taken: frozenset[str] = field(default=frozenset())
 
 
 def suggest(
@@ -140,15 +140,21 @@ def suggest(
         tools: the types of the tools that macros have already, by name.
         taken: names of macros that are there.
         others: the other patterns; one that goes on after this one is a decision.
+
+    Raises:
+        DefinitionError: something that is called has no name that code can have.
     """
+    for call in pattern.calls:
+        if wrong := [name for name in (call.tool, call.method, *call.arguments) if name != code_name(name)]:
+            raise DefinitionError(f"{call.name}: {wrong[0]!r} is no name that code can have")
     calls = [[sessions[run.session].calls[at] for at in run.calls] for run in pattern.runs]
     name = macro_name([call.method for call in pattern.calls], taken)
-    titles = {camel(name), f"{camel(name)}Request", f"{camel(name)}Report"}
+    titles = {*TAKEN, name, f"{camel(name)}Request", f"{camel(name)}Report"}
     steps = _steps(pattern, calls, tools, titles)
     fields = tuple(_field(parameter, calls, pattern, titles) for parameter in pattern.parameters)
     examples = _examples(pattern, fields, calls, sessions)
     intent = _intent(pattern, examples, fields)
-    errors = _errors(pattern, steps, sessions)
+    errors = _errors(pattern, steps, sessions, titles)
     return Suggestion(
         name=name,
         intent=intent,
@@ -160,7 +166,6 @@ def suggest(
         phrases=_phrases(fields, calls),
         fixtures=tuple(_fixtures(pattern, steps, errors, calls)),
         decisions=(*_decisions(pattern, tools, others), *_made_again(pattern, sessions)),
-        taken=frozenset(titles),
     )
 
 
@@ -169,11 +174,13 @@ def suggest(
 
 def _steps(pattern: Pattern, runs: Sequence[Sequence[Call]], tools: Mapping[str, Any], titles: set[str]) -> tuple[Step, ...]:
     of_name: dict[str, Tool] = {}
+    variables = {"request", *titles}
     for call in pattern.calls:
         known = _known(pattern, call.tool, tools)
-        name = call.tool if known is not None else unique(camel(call.tool), titles)
-        of_name.setdefault(call.tool, Tool(name, unique(snake(call.tool), {tool.parameter for tool in of_name.values()}), known))
-    variables = {"request", *(tool.parameter for tool in of_name.values())}
+        name = tool_name(known) if known is not None else unique(call.tool, titles)
+        of_name.setdefault(call.tool, Tool(name, unique(snake(call.tool), variables), known))
+        variables.add(of_name[call.tool].parameter)
+    titles.update(tool.name for tool in of_name.values())
     used = {
         leaf.call
         for call in pattern.calls
@@ -393,17 +400,22 @@ def _intent(pattern: Pattern, examples: Sequence[tuple[str, dict[str, Any]]], fi
 # --- failures and fixtures
 
 
-def _errors(pattern: Pattern, steps: Sequence[Step], sessions: Sequence[Session]) -> tuple[Error, ...]:
+def _errors(pattern: Pattern, steps: Sequence[Step], sessions: Sequence[Session], titles: set[str]) -> tuple[Error, ...]:
+    """The errors to declare: a known tool's own, Python's, and for a tool that is written here such as the logs name."""
     found: dict[str, Error] = {}
     for failure in pattern.failures:
-        step = steps[failure.call]
-        module = _module_of_error(failure.type, step.tool)
-        if not failure.type.isidentifier() or (step.tool.known is not None and module is None):
+        passed = failure.passed > 0
+        if (known := found.get(failure.type)) is not None:
+            found[failure.type] = replace(known, retry=known.retry or passed)
             continue
+        tool = steps[failure.call].tool
+        module = _module_of_error(failure.type, tool)
+        if module is None and tool.known is not None:
+            continue
+        name = failure.type if module is not None else unique(type_name(failure.type)[:MOST_LETTERS], titles)
+        titles.add(name)
         message = next((call.error.message for run in failure.runs for call in [_last(run, sessions)] if call.error), "")
-        retry = failure.passed > 0 or (failure.type in found and found[failure.type].retry)
-        if failure.type not in found:
-            found[failure.type] = Error(failure.type, retry, module, failure.call, message)
+        found[failure.type] = Error(name, passed, module, failure.call, message)
     return tuple(found.values())
 
 
@@ -412,11 +424,12 @@ def _last(run: Run, sessions: Sequence[Session]) -> Call:
 
 
 def _module_of_error(name: str, tool: Tool) -> str | None:
-    """The module that has a known tool's error; None where nobody has it."""
-    if tool.known is None:
-        return None
-    kind = getattr(sys.modules.get(tool.known.__module__), name, None)
-    return str(kind.__module__) if isinstance(kind, type) and issubclass(kind, Exception) else None
+    """The module in which an error is: a known tool's, or Python's own; None where none has it."""
+    for module in (getattr(tool.known, "__module__", ""), "builtins"):
+        kind = getattr(sys.modules.get(module), name, None)
+        if isinstance(kind, type) and issubclass(kind, Exception) and not issubclass(kind, UnicodeError):  # which words alone do not make
+            return module
+    return None
 
 
 def _fixtures(pattern: Pattern, steps: Sequence[Step], errors: Sequence[Error], runs: Sequence[Sequence[Call]]) -> list[Draft]:
@@ -432,7 +445,8 @@ def _fixtures(pattern: Pattern, steps: Sequence[Step], errors: Sequence[Error], 
         answers[step.tool.name][step.method][-1] = Answer(
             given=run[-1].arguments, raises=error.name, message=error.message or "as in the log"
         )
-        drafts.append(Draft(snake(error.name).rstrip("_"), _seen(pattern, chosen[0]), answers, error.name))
+        name = unique(snake(error.name).rstrip("_")[:MOST_LETTERS], {draft.name for draft in drafts})
+        drafts.append(Draft(name, _seen(pattern, chosen[0]), answers, error.name))
     return drafts
 
 
