@@ -11,8 +11,10 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
+from pydantic_core import to_json
 
 from heddle.errors import DefinitionError
+from heddle.gate.strict_json import parse
 from heddle.macros.failures import described
 from heddle.macros.macro import explain_fields
 from heddle.macros.schema import compile_schema
@@ -137,14 +139,17 @@ async def use(function: ToolFunction, given: str) -> tuple[dict[str, Any], Resul
         answer = function.call(**{name: getattr(arguments, name) for name in type(arguments).model_fields})
         if isinstance(answer, Awaitable):
             answer = await answer
-        return told, Result(function.kept.write(answer))
+        value = function.kept.write(answer)
+        to_json(value)  # a text with half a letter, as names of files may have it, has no JSON form
+        return told, Result(value)
     except Exception as error:  # noqa: BLE001  # whatever a tool raises, the model may try something else
         return told, Result(raised=error)
 
 
 def _raw(given: str) -> dict[str, Any]:
+    """Arguments that fit nothing, for the log."""
     try:
-        parsed = json.loads(given)
+        parsed = parse(given)
     except ValueError:
-        parsed = given
+        parsed = given.encode(errors="replace").decode()
     return parsed if isinstance(parsed, dict) else {"": parsed}

@@ -113,9 +113,12 @@ Verdict = End | Again | HandOver
 
 
 def described(error: BaseException) -> str:
-    """An error in words, such as "ValueError: no"; its class alone if it has no words of its own, or fails at finding them."""
+    """An error in words, such as "ValueError: no"; its class alone if it has no words of its own, or fails at finding them.
+
+    Half a letter, as names of files may have it, is a question mark: it could be sent nowhere.
+    """
     try:
-        text = str(error)
+        text = str(error).encode(errors="replace").decode()
     except Exception:  # noqa: BLE001  # an error's `__str__` may raise anything too
         text = ""
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

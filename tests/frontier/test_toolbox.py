@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import pytest
 from pydantic import BaseModel
+from pydantic_core import to_json
 
 from heddle.errors import DefinitionError
 from heddle.frontier.toolbox import MOST_SHOWN, ToolFunction, toolbox_of, use
@@ -47,6 +48,14 @@ class Kept:
         raise ConnectionError("nobody there")
 
     async def healthy(self) -> None: ...
+
+
+class HalfLetters(Kept):
+    async def add(self, note: Note, *, times: int = 1) -> list[Note]:
+        return [note, Note(text="caf\udce9")] * times  # as Python has the name of a file that is not UTF-8
+
+    async def broken(self) -> str:
+        raise ConnectionError("caf\udce9")
 
 
 class Lies(Kept):
@@ -100,11 +109,15 @@ async def test_an_ordinary_method_is_called_too() -> None:
     assert (await use(box()["notes_count"], ""))[1].value == 7
 
 
-@pytest.mark.parametrize("given", ["{", '{"note": 5}', '{"note": {"text": "a"}, "more": 1}', "[]", "null"])
+@pytest.mark.parametrize(
+    "given",
+    ["{", '{"note": 5}', '{"note": {"text": "a"}, "more": 1}', "[]", "null", '{"note":' + "[" * 100_000, '{"note": "\\ud800"}', "\ud800"],
+)
 async def test_arguments_that_do_not_fit_are_the_model_s_to_read_and_call_nothing(given: str) -> None:
-    _, result = await use(box()["notes_add"], given)
+    told, result = await use(box()["notes_add"], given)
     assert result.error is not None
     assert result.error.startswith("Misfit: ")
+    assert to_json(told)
 
 
 async def test_an_error_of_a_tool_is_the_model_s_to_read() -> None:
@@ -114,6 +127,13 @@ async def test_an_error_of_a_tool_is_the_model_s_to_read() -> None:
 async def test_an_answer_that_is_not_what_the_tool_promises_is_an_error() -> None:
     _, result = await use(box(instance=Lies())["notes_count"], "{}")
     assert result.error is not None
+
+
+@pytest.mark.parametrize(("name", "given"), [("notes_add", '{"note": {"text": "a"}}'), ("notes_broken", "{}")])
+async def test_an_answer_with_half_a_letter_is_an_error_that_can_be_sent(name: str, given: str) -> None:
+    _, result = await use(box(instance=HalfLetters())[name], given)
+    assert result.raised is not None
+    assert result.shown.encode()
 
 
 async def test_a_long_result_is_cut_for_the_model_and_says_so() -> None:
