@@ -163,7 +163,7 @@ def _logs(paths: Sequence[str], server: str | None, output: OutputFormat) -> Log
 def _files(paths: Sequence[str], output: OutputFormat) -> Iterator[tuple[str, bytes]]:
     """The files that paths name, and in folders every .jsonl and .json, each with its bytes."""
     for path in map(Path, paths):
-        files = sorted(file for file in path.rglob("*") if file.suffix in {".jsonl", ".json"}) if path.is_dir() else [path]
+        files = sorted(one for one in path.rglob("*") if one.suffix in {".jsonl", ".json"} and one.is_file()) if path.is_dir() else [path]
         if path.is_dir() and not files:
             raise fail(f"no .jsonl or .json files in {path}", Exit.INCOMPLETE, output)
         for file in files:
@@ -186,7 +186,7 @@ def _allowances(path: Path | None, output: OutputFormat) -> list[Allowance]:
     if path is None:
         return []
     try:
-        return read_allowances(path.read_text(encoding="utf-8"), str(path))
+        return read_allowances(path.read_bytes(), str(path))
     except OSError as error:
         raise fail(f"cannot read {path}: {error.strerror}", Exit.INCOMPLETE, output) from None
     except HeddleError as error:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
 import yaml
@@ -37,7 +37,7 @@ class Allowance:
         return tuple(sorted(self.methods)) == pattern.methods
 
 
-def read_allowances(text: str, name: str) -> list[Allowance]:
+def read_allowances(text: str | bytes, name: str) -> list[Allowance]:
     """The entries of an allow-list.
 
     Raises:
@@ -46,7 +46,7 @@ def read_allowances(text: str, name: str) -> list[Allowance]:
     try:
         entries = yaml.safe_load(text) or []
         node = yaml.compose(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # such as the day 2026-02-31
         raise DefinitionError(f"{name}: not YAML: {error}") from None
     lines = [item.start_mark.line + 1 for item in node.value] if isinstance(node, yaml.SequenceNode) else []
     if not isinstance(entries, list):
@@ -56,7 +56,9 @@ def read_allowances(text: str, name: str) -> list[Allowance]:
 
 def _allowance(entry: Any, where: str, line: int) -> Allowance:
     match entry:
-        case {"pattern": str(pattern), "reason": str(reason), "expires": date() as expires, **more} if not more and reason.strip():
+        case {"pattern": str(pattern), "reason": str(reason), "expires": date() as expires, **more} if (
+            not more and reason.strip() and not isinstance(expires, datetime)
+        ):
             methods = tuple(part.strip() for part in pattern.split(">"))
             if len(methods) > 1 and all(methods):
                 return Allowance(methods, reason.strip(), expires, line)

@@ -25,13 +25,13 @@ def planned_together(goals: Sequence[PlannedGoal], parents: Iterable[Iterable[st
     """The sets of two macros or more that goals keep planning together; a set within a larger one with as many goals is left out.
 
     Args:
-        goals: as they were planned.
+        goals: as they were planned; of several records of one goal the last counts.
         parents: what the macros that call others call; such a set has its parent already.
         min_support: goals that must plan them.
     """
     known = [frozenset(parent) for parent in parents]
     found: dict[tuple[str, ...], list[PlannedGoal]] = {}
-    for goal in goals:
+    for goal in {goal.goal_id: goal for goal in goals}.values():
         macros = sorted({task.macro for task in goal.tasks})[:MOST_MACROS]
         for size in range(2, len(macros) + 1):
             for some in combinations(macros, size):

@@ -101,6 +101,8 @@ def test_an_entry_that_nothing_needs_is_told() -> None:
         ("- pattern: A.b > A.c\n  reason: ' '\n  expires: 2026-01-01", "an entry has"),
         ("\n- pattern: A.b\n  reason: because\n  expires: 2026-01-01", r"gate-allow\.yaml:2: pattern 'A\.b' is no sequence"),
         ("- [", "not YAML"),
+        ("- pattern: A.b > A.c\n  reason: because\n  expires: 2026-02-31", "not YAML: day is out of range"),
+        ("- pattern: A.b > A.c\n  reason: because\n  expires: 2026-02-21 10:00:00", "an entry has"),
     ],
 )
 def test_an_allow_list_with_a_mistake_is_refused_with_its_line(text: str, told: str) -> None:
@@ -149,6 +151,10 @@ def test_macros_that_goals_keep_planning_together_are_told_once() -> None:
     goals = [goal(number, "triage", "notes", "notes") for number in range(1, 4)] + [goal(9, "triage", "profile")]
     (together,) = planned_together(goals, [], 3)
     assert (together.macros, len(together.goals)) == (("notes", "triage"), 3)
+
+
+def test_a_goal_that_was_written_down_three_times_is_one_goal() -> None:
+    assert not planned_together([goal(1, "triage", "notes")] * 3, [], 3)
 
 
 def test_those_that_a_parent_calls_already_are_not() -> None:
