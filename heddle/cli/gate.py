@@ -23,11 +23,12 @@ from heddle.control.sessions import stored_logs
 from heddle.errors import HeddleError
 from heddle.gate.allowing import Allowance, read_allowances
 from heddle.gate.coverage import covers_of
-from heddle.gate.patterns import Constant, Given, Parameter, Pattern, Result, Template, Text, leaves_of
+from heddle.gate.patterns import Parameter, Pattern
 from heddle.gate.reading import Logs, read_logs, within
 from heddle.gate.sarif import sarif_of
 from heddle.gate.scanning import Finding, Report
 from heddle.gate.scanning import scan as scan_logs
+from heddle.gate.templates import Constant, Given, Result, Template, Text, leaves_of
 from heddle.macros.loading import Registry, load
 from heddle.telemetry.observer import Observer
 

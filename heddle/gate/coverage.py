@@ -9,7 +9,8 @@ from typing import Any, Final
 
 from heddle.errors import DefinitionError
 from heddle.gate.naming import type_name
-from heddle.gate.patterns import Constant, Pattern, PatternCall
+from heddle.gate.patterns import Pattern, PatternCall
+from heddle.gate.templates import Constant
 from heddle.macros.fixtures import Fixture, fixture_files, fixture_folder, read_fixture
 from heddle.macros.loading import Registry
 from heddle.macros.marks import given_fields

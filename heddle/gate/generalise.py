@@ -5,33 +5,20 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, permutations
+from itertools import chain
 from typing import Any, Final
 
 from pydantic_core import to_json
 
+from heddle.gate.aligning import aligned, calls_of
+from heddle.gate.failing import failed_calls, failures_of
 from heddle.gate.kinds import kind_of, states
 from heddle.gate.mining import Mined, Run
 from heddle.gate.naming import field_name
-from heddle.gate.patterns import (
-    EACH,
-    Constant,
-    Entries,
-    Failure,
-    Fields,
-    Given,
-    Items,
-    Parameter,
-    Pattern,
-    PatternCall,
-    Result,
-    Template,
-    Text,
-    Way,
-    leaves_of,
-)
+from heddle.gate.patterns import Parameter, Pattern, PatternCall
 from heddle.gate.reading import Session
 from heddle.gate.sessions import Call
+from heddle.gate.templates import EACH, Constant, Entries, Fields, Given, Items, Result, Template, Text, Way, leaves_of, value_of
 
 FITS: Final = 0.8
 """A value comes from a result if it does in so many runs; the others are taken for something else that looks alike."""
@@ -39,16 +26,10 @@ CONSTANT: Final = 0.9
 """A value is a constant if so many runs have it, of `ENOUGH` or more; the others are taken for something else too."""
 ENOUGH: Final = 10
 MOST_RUNS: Final = 60
-"""Runs that are looked at, spread over all."""
+"""Runs that are looked at, spread over all; fewer than twice as many, if there are more."""
 MOST_VALUES: Final = 400
 """Values of one result that are looked at."""
-_LONGEST_WAYS: Final = 24
 _MISSING: Final = object()
-
-
-def failed_calls(sessions: Sequence[Session]) -> list[tuple[int, int]]:
-    """The calls that failed: of each the number of its session, and its own there."""
-    return [(number, at) for number, session in enumerate(sessions) for at, call in enumerate(session.calls) if call.error is not None]
 
 
 def generalise(mined: Mined, sessions: Sequence[Session], failed: Sequence[tuple[int, int]] | None = None) -> Pattern:
@@ -60,7 +41,7 @@ def generalise(mined: Mined, sessions: Sequence[Session], failed: Sequence[tuple
         failed: their failed calls, if they are known.
     """
     failed = failed_calls(sessions) if failed is None else failed
-    runs = _aligned(_spread(mined.runs), sessions)
+    runs = aligned(_spread(mined.runs), sessions)
     learnt = _learn(runs, sessions)
     fitting = [run for number, run in enumerate(runs) if learnt.fits(number)]
     if len(runs) > len(fitting) >= FITS * len(runs) / 2:
@@ -68,67 +49,18 @@ def generalise(mined: Mined, sessions: Sequence[Session], failed: Sequence[tuple
         learnt = _learn(runs, sessions)
     calls = tuple(
         PatternCall(call.tool, call.method, arguments, optional)
-        for call, arguments, optional in zip(_calls(runs[0], sessions), learnt.arguments, learnt.optional, strict=True)
+        for call, arguments, optional in zip(calls_of(runs[0], sessions), learnt.arguments, learnt.optional, strict=True)
     )
     goals = [next((call.goal for call in of_run if call.goal), None) for of_run in learnt.calls]
     parameters = tuple(
         Parameter(name, kind_of(seen), tuple(seen), states(goals, seen), learnt.chosen(seen)) for name, seen in learnt.parameters.items()
     )
-    return Pattern(calls, parameters, tuple(runs), mined.support, tuple(_failures(calls, mined, sessions, failed)))
+    return Pattern(calls, parameters, tuple(runs), mined.support, tuple(failures_of(calls, mined, sessions, failed)))
 
 
 def _spread(runs: Sequence[Run]) -> list[Run]:
     step = max(1, len(runs) // MOST_RUNS)
     return list(runs[::step])
-
-
-def _calls(run: Run, sessions: Sequence[Session]) -> list[Call]:
-    return [sessions[run.session].calls[at] for at in run.calls]
-
-
-# --- which call is which
-
-
-def _aligned(runs: list[Run], sessions: Sequence[Session]) -> list[Run]:
-    """The runs with their calls in the order that most of them have.
-
-    Where a method is called more than once, its calls are told apart by their arguments.
-    """
-    orders = [tuple(call.name for call in _calls(run, sessions)) for run in runs]
-    order = Counter(orders).most_common(1)[0][0]
-    seen: list[Counter[tuple[str, bytes]]] = [Counter() for _ in order]
-    aligned = []
-    for run, _ in sorted(zip(runs, orders, strict=True), key=lambda pair: pair[1] != order):
-        names = {at: sessions[run.session].calls[at].name for at in run.calls}
-        told = {at: _told(sessions[run.session].calls[at]) for at in run.calls}
-
-        def alike(way: tuple[int, ...], told: dict[int, list[tuple[str, bytes]]] = told) -> int:
-            return sum(seen[slot][one] for slot, at in enumerate(way) for one in told[at])
-
-        best = max(_ways(run.calls, names, order), key=alike)
-        for slot, at in enumerate(best):
-            seen[slot].update(told[at])
-        aligned.append(Run(run.session, best))
-    return aligned
-
-
-def _told(call: Call) -> list[tuple[str, bytes]]:
-    return [(name, to_json(value)) for name, value in call.arguments.items()]
-
-
-def _ways(calls: tuple[int, ...], names: dict[int, str], order: tuple[str, ...]) -> Iterator[tuple[int, ...]]:
-    """Some ways to put a run's calls into an order of names; the first keeps the order of calls of one name."""
-    of_name = {name: [at for at in calls if names[at] == name] for name in set(order)}
-    ways: list[dict[str, tuple[int, ...]]] = [{}]
-    for name, there in of_name.items():
-        turns = list(permutations(there))[:_LONGEST_WAYS]
-        ways = [{**way, name: turn} for way in ways for turn in turns][: 4 * _LONGEST_WAYS]
-    for way in ways:
-        left = {name: list(turn) for name, turn in way.items()}
-        yield tuple(left[name].pop(0) for name in order)
-
-
-# --- what the arguments are
 
 
 @dataclass(slots=True)
@@ -173,21 +105,7 @@ class _Learnt:
 
     def value(self, template: Template, number: int) -> Any:
         """What a template comes to in a run."""
-        match template:
-            case Constant(value):
-                return value
-            case Given(name):
-                return self.parameters[name][number]
-            case Result(call, way):
-                return at_way(self.calls[number][call].result, way)
-            case Text(parts):
-                return "".join(part if isinstance(part, str) else str(self.value(part, number)) for part in parts)
-            case Items(items):
-                return [self.value(item, number) for item in items]
-            case Fields(fields):
-                return {name: self.value(inner, number) for name, inner in fields.items()}
-            case Entries(entries):
-                return {self.value(key, number): self.value(inner, number) for key, inner in entries}
+        return value_of(template, {name: seen[number] for name, seen in self.parameters.items()}, self.calls[number])
 
     def origin(self, values: Sequence[Any], before: int) -> tuple[Result | None, int]:
         """Where results of the calls before have these values in most runs, and in how many."""
@@ -215,24 +133,8 @@ class _Learnt:
         return best if best is not None and counts[best] >= FITS * len(seen) else None
 
 
-def at_way(value: Any, way: Way) -> Any:
-    """What stands there in a JSON value; None where nothing does."""
-    if not way:
-        return value
-    step, *rest = way
-    match value:
-        case list() if step == EACH:
-            return [at_way(item, tuple(rest)) for item in value]
-        case list() if isinstance(step, int) and step < len(value):
-            return at_way(value[step], tuple(rest))
-        case dict():
-            return at_way(value.get(str(step)), tuple(rest))
-        case _:
-            return None
-
-
 def _learn(runs: Sequence[Run], sessions: Sequence[Session]) -> _Learnt:
-    calls = [_calls(run, sessions) for run in runs]
+    calls = [calls_of(run, sessions) for run in runs]
     learnt = _Learnt(calls, [[_sources(call.result) for call in of_run] for of_run in calls])
     for slot, first in enumerate(calls[0]):
         names = dict.fromkeys(name for of_run in calls for name in of_run[slot].arguments)
@@ -266,7 +168,8 @@ def _parts(value: Any, way: Way) -> Iterator[tuple[Way, Any]]:
     match value:
         case dict():
             for key, inner in value.items():
-                yield from _parts(inner, (*way, key))
+                if key != EACH:  # which means something else in a way
+                    yield from _parts(inner, (*way, key))
         case list():
             for number, inner in enumerate(value):
                 yield from _parts(inner, (*way, number))
@@ -373,53 +276,3 @@ def _new_parameter(values: list[Any], learnt: _Learnt, path: tuple[str, ...]) ->
     usual, _ = _usual([value for value in values if value is not _MISSING])
     learnt.parameters[name] = [usual if value is _MISSING else value for value in values]
     return Given(name)
-
-
-# --- how it failed
-
-
-def _failures(
-    calls: tuple[PatternCall, ...], mined: Mined, sessions: Sequence[Session], failed: Sequence[tuple[int, int]]
-) -> Iterator[Failure]:
-    """The errors that calls of a pattern ended in: those that were made again, and those that ended a session."""
-    names = [call.name for call in calls]
-    made_again: Counter[tuple[int, str]] = Counter()
-    ended: dict[tuple[int, str], list[Run]] = {}
-    of_session: dict[int, list[Run]] = {}
-    for run in mined.runs:
-        of_session.setdefault(run.session, []).append(run)
-    for number, at in failed:
-        session = sessions[number]
-        call = session.calls[at]
-        if call.error is None or call.name not in names:
-            continue
-        key = (names.index(call.name), call.error.type)
-        if any(_same_again(session, at, run) for run in of_session.get(number, ())):
-            made_again[key] += 1
-        elif at == len(session.calls) - 1 and (before := _before(session, at, names[: key[0]])) is not None:
-            ended.setdefault(key, []).append(Run(number, (*before, at)))
-    for key in sorted({*made_again, *ended}):
-        runs = tuple(ended.get(key, ()))
-        yield Failure(key[0], key[1], made_again[key] + len(runs), made_again[key], runs)
-
-
-def _same_again(session: Session, at: int, run: Run) -> bool:
-    """Is a failed call made again as one of a run?"""
-    failed = session.calls[at]
-    return any(
-        later > at and session.calls[later].name == failed.name and session.calls[later].arguments == failed.arguments
-        for later in run.calls
-    )
-
-
-def _before(session: Session, at: int, names: Sequence[str]) -> tuple[int, ...] | None:
-    """The calls of these names that came last before a place; None if one is not there."""
-    found: list[int] = []
-    end = at
-    for name in reversed(names):
-        place = next((one for one in range(end - 1, -1, -1) if session.calls[one].name == name and not session.calls[one].error), None)
-        if place is None:
-            return None
-        found.append(place)
-        end = place
-    return tuple(reversed(found))

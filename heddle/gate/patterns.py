@@ -1,93 +1,16 @@
-"""What the gate finds: sequences of calls, with every argument said to be a constant, a parameter, or a value of an earlier result. Values only."""
+"""What the gate finds: sequences of calls, with what each is given, and how they failed. Values only."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from heddle.gate.mining import Run
+from heddle.gate.templates import Result, Template
 
 STATED: Final = 0.5
 """The goals say a parameter if so many of them state its value."""
-
-Way = tuple[str | int, ...]
-"""The keys and places that lead to a part of a JSON value; the place `EACH` is every item of a list."""
-EACH = "*"
-
-
-@dataclass(frozen=True, slots=True)
-class Constant:
-    """The same in every run."""
-
-    value: Any
-
-
-@dataclass(frozen=True, slots=True)
-class Given:
-    """What a run is given: the input's field of this name."""
-
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """A part of an earlier call's result."""
-
-    call: int
-    way: Way
-
-
-@dataclass(frozen=True, slots=True)
-class Text:
-    """A text with other values in it."""
-
-    parts: tuple[str | Given | Result, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Items:
-    """A list of so many items, each of them its own."""
-
-    items: tuple[Template, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Fields:
-    """An object with these keys."""
-
-    fields: Mapping[str, Template]
-
-
-@dataclass(frozen=True, slots=True)
-class Entries:
-    """An object whose keys are no names but values too."""
-
-    entries: tuple[tuple[Template, Template], ...]
-
-
-Template = Constant | Given | Result | Text | Items | Fields | Entries
-"""How an argument comes about."""
-
-
-def leaves_of(template: Template) -> Iterator[Constant | Given | Result]:
-    """The values that a template is made of."""
-    match template:
-        case Constant() | Given() | Result():
-            yield template
-        case Text(parts):
-            yield from (part for part in parts if not isinstance(part, str))
-        case Items(items):
-            for item in items:
-                yield from leaves_of(item)
-        case Fields(fields):
-            for inner in fields.values():
-                yield from leaves_of(inner)
-        case Entries(entries):
-            for key, value in entries:
-                yield from leaves_of(key)
-                yield from leaves_of(value)
-
 
 Sort = Literal["boolean", "integer", "number", "enum", "path", "id", "pattern", "text", "list", "object", "mixed"]
 

@@ -9,7 +9,8 @@ from typing import Literal
 
 from heddle.gate.allowing import Allowance, allowing, expired
 from heddle.gate.coverage import Cover, covering
-from heddle.gate.generalise import failed_calls, generalise
+from heddle.gate.failing import failed_calls
+from heddle.gate.generalise import generalise
 from heddle.gate.mining import Mined, Run, mine
 from heddle.gate.patterns import Pattern
 from heddle.gate.reading import Logs, Place, Session

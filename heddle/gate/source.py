@@ -8,9 +8,10 @@ from math import ceil, floor, log10
 from typing import Any, Final
 
 from heddle.gate.naming import camel
-from heddle.gate.patterns import EACH, Constant, Entries, Fields, Given, Items, Kind, Result, Template, Text, leaves_of
+from heddle.gate.patterns import Kind
 from heddle.gate.shapes import Shape, name_in_words
 from heddle.gate.suggest import Field, Step, Suggestion, Tool
+from heddle.gate.templates import EACH, Constant, Entries, Fields, Given, Items, Result, Template, Text, leaves_of
 
 WIDTH: Final = 100
 _NICE: Final = (1, 2, 5, 10)

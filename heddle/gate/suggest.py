@@ -16,27 +16,14 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from heddle.errors import DefinitionError
-from heddle.gate.generalise import at_way
 from heddle.gate.kinds import is_stated
 from heddle.gate.mining import Run
 from heddle.gate.naming import MOST_LETTERS, TAKEN, camel, clashes, code_name, field_name, macro_name, snake, type_name, unique
-from heddle.gate.patterns import (
-    Constant,
-    Entries,
-    Fields,
-    Given,
-    Items,
-    Parameter,
-    Pattern,
-    PatternCall,
-    Result,
-    Template,
-    Text,
-    leaves_of,
-)
+from heddle.gate.patterns import Parameter, Pattern, PatternCall
 from heddle.gate.reading import Session
 from heddle.gate.sessions import Call
 from heddle.gate.shapes import Shape, shape_from, shape_of
+from heddle.gate.templates import Result, Template, leaves_of, value_of
 from heddle.macros.fixtures import Answer
 from heddle.macros.schema import compile_schema
 from heddle.macros.tools import tool_name
@@ -466,25 +453,6 @@ def _kept_whole(pattern: Pattern, runs: Sequence[Sequence[Call]], number: int) -
         )
         and all(name in call.arguments for call, one in zip(run, pattern.calls, strict=True) for name in one.arguments)
     )
-
-
-def value_of(template: Template, given: Mapping[str, Any], run: Sequence[Call]) -> Any:
-    """What a template comes to in a run."""
-    match template:
-        case Constant(value):
-            return value
-        case Given(name):
-            return given[name]
-        case Result(call, way):
-            return at_way(run[call].result, way)
-        case Text(parts):
-            return "".join(part if isinstance(part, str) else str(value_of(part, given, run)) for part in parts)
-        case Items(items):
-            return [value_of(item, given, run) for item in items]
-        case Fields(fields):
-            return {name: value_of(inner, given, run) for name, inner in fields.items()}
-        case Entries(entries):
-            return {value_of(key, given, run): value_of(inner, given, run) for key, inner in entries}
 
 
 def _answers(steps: Sequence[Step], run: Sequence[Call]) -> dict[str, dict[str, list[Answer]]]:

@@ -7,9 +7,10 @@ from typing import Any
 
 from heddle.gate.generalise import generalise
 from heddle.gate.mining import mine
-from heddle.gate.patterns import Given, Pattern, Result, Template, leaves_of
+from heddle.gate.patterns import Pattern
 from heddle.gate.reading import Session, read_logs
 from heddle.gate.sessions import Call, Event, SessionLog, encode
+from heddle.gate.templates import Given, Result, Template, leaves_of
 from tests.gate.corpus import Corpus
 from tests.gate.score import Found, Kind, Score, score
 

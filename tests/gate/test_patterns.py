@@ -9,8 +9,9 @@ import pytest
 from heddle.gate.generalise import generalise
 from heddle.gate.kinds import kind_of
 from heddle.gate.mining import mine
-from heddle.gate.patterns import EACH, Constant, Entries, Fields, Given, Items, Pattern, Result, Text
+from heddle.gate.patterns import Pattern
 from heddle.gate.sessions import Call
+from heddle.gate.templates import EACH, Constant, Entries, Fields, Given, Items, Result, Text
 from tests.gate.found import calls, sessions_of
 
 IDS = ["a1b2c3d4e5f6", "0f1e2d3c4b5a", "77aa88bb99cc", "deadbeef0123", "5566778899aa"]
@@ -107,6 +108,14 @@ def test_an_object_whose_key_is_a_result_is_made_of_it() -> None:
     assert pattern.calls[1].arguments["notes"] == Entries(((Result(0, (0, "id")), Constant("labels: fix")),))
 
 
+def test_a_run_whose_result_could_be_no_key_is_left_aside() -> None:
+    def first(number: int) -> Made:
+        return ("Store.get", {"row": number}, {"name": [IDS[number]] if number == 4 else IDS[number]})
+
+    pattern = the_pattern(*in_each(first, lambda n: ("Store.put", {"row": n, "values": {IDS[n]: "seen"}}, None)))
+    assert (pattern.calls[1].arguments["values"], len(pattern.runs)) == (Entries(((Result(0, ("name",)), Constant("seen")),)), 4)
+
+
 def test_one_field_of_every_item_of_a_list_is_seen() -> None:
     def query(number: int) -> Made:
         return ("Store.query", {"where": f"day {number}"}, [{"row": f"row-{number}-{one}"} for one in range(number + 1)])
@@ -124,6 +133,17 @@ def test_an_item_that_somebody_chose_is_a_parameter_and_is_told() -> None:
     pattern = the_pattern(*in_each(search, lambda n: ("Mail.read", {"id": f"mail-{n}{n}"}, {"text": "hello"})))
     assert pattern.calls[1].arguments["id"] == Given("id")
     assert pattern.parameters[-1].chosen == Result(0, (EACH, "id"))
+
+
+def test_one_method_that_is_called_many_times_is_put_in_order_without_trying_all_orders() -> None:
+    def read(at: int) -> Any:
+        return lambda number: ("Files.read", {"path": f"{IDS[number]}/{at}.txt"}, None)
+
+    def listed(number: int) -> Made:
+        return ("Files.list", {"folder": IDS[number]}, [f"{IDS[number]}/{at}.txt" for at in range(14)])
+
+    pattern = the_pattern(*in_each(listed, *map(read, range(14))))
+    assert [call.arguments for call in pattern.calls[1:]] == [{"path": Result(0, (at,))} for at in range(14)]
 
 
 def test_an_argument_that_some_runs_leave_out_is_told() -> None:
