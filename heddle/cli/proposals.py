@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from heddle.errors import DefinitionError
+from heddle.gate.fixtures import Draft
 from heddle.gate.naming import type_name
 from heddle.gate.scanning import Finding, Report
 from heddle.gate.source import source_of
-from heddle.gate.suggest import Draft, Suggestion, suggest
+from heddle.gate.suggest import Suggestion, suggest
 from heddle.macros.fixtures import Failing, Fixture, Script, fixture_text, read_fixture, shown
 from heddle.macros.loading import AnyMacro, Registry, load
 from heddle.macros.standins import Played

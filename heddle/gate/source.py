@@ -7,10 +7,12 @@ from collections.abc import Iterable, Iterator
 from math import ceil, floor, log10
 from typing import Any, Final
 
+from heddle.gate.inputs import Field
 from heddle.gate.naming import camel
 from heddle.gate.patterns import Kind
 from heddle.gate.shapes import Shape, name_in_words
-from heddle.gate.suggest import Field, Step, Suggestion, Tool
+from heddle.gate.steps import Step, Tool
+from heddle.gate.suggest import Suggestion
 from heddle.gate.templates import EACH, Constant, Entries, Fields, Given, Items, Result, Template, Text, leaves_of
 
 WIDTH: Final = 100
@@ -275,10 +277,7 @@ def _call(suggestion: Suggestion, number: int, step: Step) -> list[str]:
     )
     target = f"{step.variable} = " if used or step.output else ""
     wait = "await " if step.is_async else ""
-    arguments = [
-        _expression(template, suggestion.steps) if name in step.positional else f"{name}={_expression(template, suggestion.steps)}"
-        for name, template in step.arguments.items()
-    ]
+    arguments = [f"{name}={_expression(template, suggestion.steps)}" for name, template in step.arguments.items()]
     line = f"    {target}{wait}{step.tool.parameter}.{step.method}({', '.join(arguments)})"
     return (
         [line]

@@ -32,7 +32,7 @@ from heddle.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """A method of a tool, as its type declares it."""
+    """A method of a tool, as its type declares it; what its signature returns is what comes when that is awaited."""
 
     name: str
     signature: inspect.Signature
@@ -99,7 +99,7 @@ def method_of(tool: Any, name: str) -> Method:
     if inspect.isfunction(inspect.getattr_static(typing.get_origin(tool) or tool, name)):  # it takes the tool itself first
         signature = signature.replace(parameters=list(signature.parameters.values())[1:])
     try:
-        return Method(called, signature, TypeAdapter(promised), is_async)
+        return Method(called, signature.replace(return_annotation=promised), TypeAdapter(promised), is_async)
     except (PydanticSchemaGenerationError, PydanticUserError):
         raise DefinitionError(f"{called} returns {promised!r}, which has no JSON form: let it return a model, or plain values") from None
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+from typing import Protocol
+
 from heddle.gate.generalise import generalise
 from heddle.gate.mining import mine
+from heddle.gate.steps import Step
 from heddle.gate.suggest import suggest
 from tests.gate.found import calls, sessions_of
 
@@ -30,3 +34,27 @@ def test_a_last_call_that_some_runs_made_again_may_be_a_loop() -> None:
 
 def test_a_sequence_that_ends_the_same_everywhere_leaves_nothing_open() -> None:
     assert decisions(1, 1, 1, 1) == ()
+
+
+class Store(Protocol):
+    def put(self, row: str) -> Awaitable[list[str]]: ...
+
+    async def drop(self, row: str, /) -> None: ...
+
+
+def steps(method: str) -> tuple[Step, ...]:
+    """How a macro calls a method of the `Store` that macros have, and another tool."""
+    sessions = sessions_of(
+        *(calls(f"s{n}", (f"Store.{method}", {"row": f"row-{n}"}, ["a"]), ("Other.get", {"row": f"row-{n}"}, 1)) for n in range(5))
+    )
+    (mined,) = mine(sessions, 3)
+    return suggest(generalise(mined, sessions), sessions, {"Store": Store}).steps
+
+
+def test_a_method_that_returns_what_is_to_be_awaited_is_awaited_for_what_that_gives() -> None:
+    first, _ = steps("put")
+    assert (first.tool.known, first.is_async, first.result.text) == (Store, True, "list[str]")
+
+
+def test_a_tool_that_cannot_be_called_as_the_logs_say_is_another() -> None:
+    assert steps("drop")[0].tool.known is None
