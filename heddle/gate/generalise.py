@@ -29,6 +29,8 @@ MOST_RUNS: Final = 60
 """Runs that are looked at, spread over all; fewer than twice as many, if there are more."""
 MOST_VALUES: Final = 400
 """Values of one result that are looked at."""
+MOST_TRIES: Final = 30
+"""Places of a text at which a value is looked for: a table with an id in each of a thousand rows is a parameter."""
 _MISSING: Final = object()
 
 
@@ -215,7 +217,7 @@ def _composed(there: list[Any], values: list[Any], learnt: _Learnt, slot: int, p
     if len(there) < len(values):
         return None
     if all(isinstance(value, str) for value in there):
-        parts = _text(list(enumerate(there)), learnt, slot, FITS * len(there))
+        parts = _text(list(enumerate(there)), learnt, slot, FITS * len(there), iter(range(MOST_TRIES)))
         return Text(parts) if parts else None
     before = dict(learnt.parameters)
     template: Template | None = None
@@ -236,8 +238,12 @@ def _composed(there: list[Any], values: list[Any], learnt: _Learnt, slot: int, p
     return None
 
 
-def _text(texts: list[tuple[int, str]], learnt: _Learnt, slot: int, need: float) -> tuple[str | Given | Result, ...] | None:
-    """The parts of a text that is constant but for values that are known; None if something else in it varies."""
+def _text(
+    texts: list[tuple[int, str]], learnt: _Learnt, slot: int, need: float, tries: Iterator[int]
+) -> tuple[str | Given | Result, ...] | None:
+    """The parts of a text that is constant but for values that are known; None if something else in it varies, or it takes too many tries."""
+    if next(tries, None) is None:
+        return None
     for reference in _quotable(texts, learnt, slot, need):
         split = []
         for number, text in texts:
@@ -249,7 +255,7 @@ def _text(texts: list[tuple[int, str]], learnt: _Learnt, slot: int, need: float)
         if len(tails) < need:
             continue
         ending, times = Counter(tail for _, tail in tails).most_common(1)[0]
-        rest = ((ending,) if ending else ()) if times >= need else _text(tails, learnt, slot, need)
+        rest = ((ending,) if ending else ()) if times >= need else _text(tails, learnt, slot, need, tries)
         if rest is not None:
             return (*((head,) if head else ()), reference, *rest)
     return None

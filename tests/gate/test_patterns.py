@@ -92,6 +92,11 @@ def test_a_text_with_a_result_in_it_is_made_of_both() -> None:
     assert pattern.calls[1].arguments["note"] == Text((Result(0, (0, "id")), ": seen, thanks"))
 
 
+def test_a_text_with_a_result_in_each_of_a_thousand_lines_is_a_parameter() -> None:
+    pattern = the_pattern(*in_each(latest, lambda n: annotate(n, note=f"{IDS[n]},1\n" * 1000)))
+    assert pattern.calls[1].arguments["note"] == Given("note")
+
+
 def test_a_list_and_an_object_with_results_in_them_are_made_of_both() -> None:
     pattern = the_pattern(*in_each(latest, lambda n: annotate(n, labels=["new", IDS[n]], about={"of": IDS[n], "by": "bot"})))
     assert pattern.calls[1].arguments["labels"] == Items((Constant("new"), Result(0, (0, "id"))))
