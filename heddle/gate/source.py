@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator
+import sys
+from collections.abc import Iterable, Iterator, Sequence
 from math import ceil, floor, log10
-from typing import Any, Final
+from typing import Final
 
+from heddle.gate.expressions import expression, literal, one_line, taken
 from heddle.gate.inputs import Field
 from heddle.gate.naming import camel
 from heddle.gate.patterns import Kind
-from heddle.gate.shapes import Shape, name_in_words
+from heddle.gate.shapes import name_in_words
 from heddle.gate.steps import Step, Tool
 from heddle.gate.suggest import Suggestion
-from heddle.gate.templates import EACH, Constant, Entries, Fields, Given, Items, Result, Template, Text, leaves_of
+from heddle.gate.templates import EACH, Constant, Given, Result, Template, Text, leaves_of
 
 WIDTH: Final = 100
 _NICE: Final = (1, 2, 5, 10)
@@ -27,7 +28,7 @@ def source_of(suggestion: Suggestion) -> str:
         *_output_model(suggestion),
         *_handler(suggestion),
     ]
-    head = [f'"""The macro `{suggestion.name}`: {_one_line(suggestion.intent)}"""', ""]
+    head = [f'"""The macro `{suggestion.name}`: {one_line(suggestion.intent)}"""', ""]
     return "\n".join([*head, "from __future__ import annotations", "", *_imports(suggestion), "", "", *body]).rstrip() + "\n"
 
 
@@ -63,25 +64,20 @@ def _imports(suggestion: Suggestion) -> list[str]:
 
 
 def _grouped(wanted: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """The import lines: Python's modules, then pydantic, then those of macros."""
     names: dict[str, list[str]] = {}
     for module, name in wanted:
         names.setdefault(module, []).append(name)
-    groups = (
-        sorted(module for module in names if module in {"typing", "collections.abc", "datetime", "pathlib", "decimal", "uuid", "enum"}),
-        ["pydantic"],
-        sorted(
-            module
-            for module in names
-            if module not in {"typing", "collections.abc", "datetime", "pathlib", "decimal", "uuid", "enum", "pydantic"}
-        ),
-    )
-    first = True
-    for group in groups:
-        if not first and group:
+
+    def group(module: str) -> int:
+        return 0 if module.partition(".")[0] in sys.stdlib_module_names else 1 if module == "pydantic" else 2
+
+    before = None
+    for module in sorted(names, key=lambda one: (group(one), one)):
+        if before is not None and group(module) != group(before):
             yield ""
-        for module in group:
-            yield f"from {module} import {', '.join(sorted(names[module]))}"
-            first = False
+        yield f"from {module} import {', '.join(sorted(names[module]))}"
+        before = module
 
 
 def _tools(suggestion: Suggestion) -> list[Tool]:
@@ -94,34 +90,37 @@ def _tools(suggestion: Suggestion) -> list[Tool]:
 def _input_model(suggestion: Suggestion) -> list[str]:
     definitions = list(dict.fromkeys(text for one in suggestion.fields for text in one.shape.definitions))
     lines = [line for text in definitions for line in (*text.split("\n"), "", "")]
-    lines += [f'class {camel(suggestion.name)}Request(BaseModel, frozen=True, extra="forbid"):', '    """What a run is given."""', ""]
-    for one in sorted(suggestion.fields, key=lambda one: not one.required):
-        lines += _field(one)
-    return [*lines[: -1 if not suggestion.fields else None], "", ""]
+    lines += [f'class {camel(suggestion.name)}Request(BaseModel, frozen=True, extra="forbid"):', '    """What a run is given."""']
+    fields = [line for one in sorted(suggestion.fields, key=lambda one: not one.required) for line in _field(one)]
+    return [*lines, *(["", *fields] if fields else []), "", ""]
 
 
 def _field(one: Field) -> list[str]:
     parameter = one.parameter
     bounds = _bounds(parameter.kind)
     text = (
-        f"Literal[{', '.join(_literal(choice) for choice in parameter.kind.choices)}]" if parameter.kind.sort == "enum" else one.shape.text
+        f"Literal[{', '.join(literal(choice) for choice in parameter.kind.choices)}]" if parameter.kind.sort == "enum" else one.shape.text
     )
     if parameter.kind.sort == "mixed" and one.shape.sort == "nothing":
         text = "str"
-    first = [] if one.required else [_literal(one.default)]
-    examples = ", ".join(dict.fromkeys(_one_line(str(value))[:40] for value in parameter.seen[:3]))
+    first = [] if one.required else [literal(one.default)]
+    examples = ", ".join(dict.fromkeys(one_line(str(value))[:40] for value in parameter.seen[:3]))
     words = parameter.name.replace("_", " ")
-    described = [f"description={_literal(f'The {words}, such as {examples}.')}"] if examples else []
+    described = [f"description={literal(f'The {words}, such as {examples}.')}"] if examples else []
     arguments = [*first, *bounds, *described]
-    line = f"    {parameter.name}: {text} = Field({', '.join(arguments)})"
     return [
-        *([f"    # decide: {_one_line(one.decide)}"] if one.decide else []),
-        *_folded(line, f"    {parameter.name}: {text} = Field(", arguments),
+        *([f"    # decide: {one_line(one.decide)}"] if one.decide else []),
+        *_folded(f"    {parameter.name}: {text} = Field(", arguments, ")"),
     ]
 
 
-def _folded(line: str, head: str, arguments: list[str]) -> list[str]:
-    return [line] if len(line) <= WIDTH else [head, *(f"        {argument}," for argument in arguments), "    )"]
+def _folded(head: str, arguments: Sequence[str], tail: str) -> list[str]:
+    """A line, or one for each argument where it would be too long."""
+    line = f"{head}{', '.join(arguments)}{tail}"
+    if len(line) <= WIDTH:
+        return [line]
+    indent = head[: len(head) - len(head.lstrip())]
+    return [head, *(f"{indent}    {argument}," for argument in arguments), f"{indent}{tail}"]
 
 
 def _bounds(kind: Kind) -> list[str]:
@@ -132,7 +131,7 @@ def _bounds(kind: Kind) -> list[str]:
         case "path" | "text":
             return ["min_length=1"]
         case "id" | "pattern" if kind.pattern:
-            return [f"pattern={_literal(kind.pattern)}"]
+            return [f"pattern={literal(kind.pattern)}"]
         case _:
             return []
 
@@ -212,7 +211,7 @@ def _type_of(template: Template, suggestion: Suggestion) -> str:
         case Given(name):
             return next(one.shape.text for one in suggestion.fields if one.parameter.name == name)
         case Result(call, way) if EACH not in way:
-            return _way(suggestion.steps[call].result, way)[1].text
+            return taken(suggestion.steps[call].result, way)[1].text
         case Text():
             return "str"
         case _:
@@ -237,35 +236,29 @@ def _output_model(suggestion: Suggestion) -> list[str]:
 
 def _handler(suggestion: Suggestion) -> list[str]:
     title = camel(suggestion.name)
-    lines = [f"# decide: {_one_line(decision)}" for decision in suggestion.decisions]
+    lines = [f"# decide: {one_line(decision)}" for decision in suggestion.decisions]
     lines += ['# decide: `effects="none"` if it only looks, `effects="irreversible"` if it cannot be put back', "@macro(", "    version=1,"]
     if suggestion.errors:
         fails = ", ".join(f"{error.name}: {'retry(times=3, backoff=2.0)' if error.retry else 'reject'}" for error in suggestion.errors)
         lines.append(f"    fails={{{fails}}},")
     if suggestion.examples:
-        lines += ["    examples=[", *(line for goal, given in suggestion.examples for line in _example(goal, given)), "    ],"]
+        examples = (_folded("        (", [literal(goal), literal(given)], "),") for goal, given in suggestion.examples)
+        lines += ["    examples=[", *(line for example in examples for line in example), "    ],"]
     if suggestion.phrases:
-        lines += ["    phrases=[", *(f"        {_literal(phrase)}," for phrase in suggestion.phrases), "    ],"]
+        lines += ["    phrases=[", *(f"        {literal(phrase)}," for phrase in suggestion.phrases), "    ],"]
     tools = ", ".join(f"{tool.parameter}: {tool.name}" for tool in _tools(suggestion))
     lines += [")", f"async def {suggestion.name}(request: {title}Request, *, {tools}) -> {title}Report:"]
     lines += [
-        f'    """{_one_line(suggestion.intent)}',
+        f'    """{one_line(suggestion.intent)}',
         "",
         f"    Found in {suggestion.pattern.support} sessions: {suggestion.pattern.name}.",
         '    """',
     ]
     for number, step in enumerate(suggestion.steps):
-        lines += [f"    # decide: {_one_line(decision)}" for decision in step.decide]
+        lines += [f"    # decide: {one_line(decision)}" for decision in step.decide]
         lines += _call(suggestion, number, step)
     given = ", ".join(f"{step.output}={step.variable}" for step in _outputs(suggestion))
     return [*lines, f"    return {title}Report({given})", ""]
-
-
-def _example(goal: str, given: dict[str, Any]) -> list[str]:
-    line = f"        ({_literal(goal)}, {_literal(given)}),"
-    return (
-        [line] if len(line) <= WIDTH else ["        (", f"            {_literal(goal)},", f"            {_literal(given)},", "        ),"]
-    )
 
 
 def _call(suggestion: Suggestion, number: int, step: Step) -> list[str]:
@@ -277,77 +270,5 @@ def _call(suggestion: Suggestion, number: int, step: Step) -> list[str]:
     )
     target = f"{step.variable} = " if used or step.output else ""
     wait = "await " if step.is_async else ""
-    arguments = [f"{name}={_expression(template, suggestion.steps)}" for name, template in step.arguments.items()]
-    line = f"    {target}{wait}{step.tool.parameter}.{step.method}({', '.join(arguments)})"
-    return (
-        [line]
-        if len(line) <= WIDTH
-        else [f"    {target}{wait}{step.tool.parameter}.{step.method}(", *(f"        {argument}," for argument in arguments), "    )"]
-    )
-
-
-def _expression(template: Template, steps: tuple[Step, ...]) -> str:
-    match template:
-        case Constant(value):
-            return _literal(value)
-        case Given(name):
-            return f"request.{name}"
-        case Result():
-            return _result(template, steps)
-        case Text(parts):
-            return _text(parts, steps)
-        case Items(items):
-            return f"[{', '.join(_expression(item, steps) for item in items)}]"
-        case Fields(fields):
-            return f"{{{', '.join(f'{_literal(key)}: {_expression(inner, steps)}' for key, inner in fields.items())}}}"
-        case Entries(entries):
-            return f"{{{', '.join(f'{_expression(key, steps)}: {_expression(inner, steps)}' for key, inner in entries)}}}"
-
-
-def _text(parts: tuple[str | Given | Result, ...], steps: tuple[Step, ...]) -> str:
-    """A text with values in it; a sum where a value's source has what no f-string may have in it before Python 3.12."""
-    told = [(isinstance(part, str), _literal(part) if isinstance(part, str) else _expression(part, steps)) for part in parts]
-    if any(mark in source for is_text, source in told if not is_text for mark in '"\\'):
-        return " + ".join(source if is_text else f"str({source})" for is_text, source in told)
-    inner = (source[1:-1].replace("{", "{{").replace("}", "}}") if is_text else f"{{{source}}}" for is_text, source in told)
-    return f'f"{"".join(inner)}"'
-
-
-def _result(result: Result, steps: tuple[Step, ...]) -> str:
-    """The source that takes a part of an earlier result: attributes of models, keys of mappings, places of lists."""
-    step = steps[result.call]
-    if EACH not in result.way:
-        return step.variable + _way(step.result, result.way)[0]
-    at = result.way.index(EACH)
-    before, shape = _way(step.result, result.way[:at])
-    item = shape.item() if shape.item is not None else shape
-    return f"[one{_way(item, result.way[at + 1 :])[0]} for one in {step.variable}{before}]"
-
-
-def _way(shape: Shape, way: tuple[str | int, ...]) -> tuple[str, Shape]:
-    text = ""
-    for key in way:
-        found = shape.step(key)
-        part, shape = found if found is not None else (f"[{key!r}]", shape)
-        text += part
-    return text, shape
-
-
-def _literal(value: Any) -> str:
-    """A JSON value as Python source, texts in double quotes."""
-    match value:
-        case str():
-            told = json.dumps(value, ensure_ascii=False)
-            return "".join(letter if letter.isprintable() else f"\\U{ord(letter):08x}" for letter in told)
-        case list():
-            return f"[{', '.join(map(_literal, value))}]"
-        case dict():
-            return f"{{{', '.join(f'{_literal(key)}: {_literal(inner)}' for key, inner in value.items())}}}"
-        case _:
-            return repr(value)
-
-
-def _one_line(text: str) -> str:
-    """A text as a comment or a docstring may have it: neither ends in it."""
-    told = "".join(letter if letter.isprintable() else " " for letter in text.replace("\\", ""))
-    return " ".join(told.replace('"""', "'''").split())
+    arguments = [f"{name}={expression(template, suggestion.steps)}" for name, template in step.arguments.items()]
+    return _folded(f"    {target}{wait}{step.tool.parameter}.{step.method}(", arguments, ")")
