@@ -115,7 +115,8 @@ def shape_from(values: Iterable[Any], name: str, taken: set[str]) -> Shape:
     there = list(values)
     shapes = [
         _plain(there, bool, "bool"),
-        _number(there),
+        _plain(there, int, "int"),
+        _plain(there, float, "float"),
         _plain(there, str, "str"),
         _list([value for value in there if isinstance(value, list)], name, taken),
         _object([value for value in there if isinstance(value, dict)], name, taken),
@@ -127,11 +128,6 @@ def shape_from(values: Iterable[Any], name: str, taken: set[str]) -> Shape:
 
 def _plain(values: list[Any], kind: type, text: str) -> Shape | None:
     return Shape("plain", text) if any(type(value) is kind for value in values) else None
-
-
-def _number(values: list[Any]) -> Shape | None:
-    kinds = {type(value) for value in values} & {int, float}
-    return Shape("plain", "float" if float in kinds else "int") if kinds else None
 
 
 def _list(lists: list[list[Any]], name: str, taken: set[str]) -> Shape | None:

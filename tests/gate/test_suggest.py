@@ -7,6 +7,7 @@ from typing import Protocol
 
 from heddle.gate.generalise import generalise
 from heddle.gate.mining import mine
+from heddle.gate.shapes import shape_from
 from heddle.gate.steps import Step
 from heddle.gate.suggest import suggest
 from tests.gate.found import calls, sessions_of
@@ -58,3 +59,7 @@ def test_a_method_that_returns_what_is_to_be_awaited_is_awaited_for_what_that_gi
 
 def test_a_tool_that_cannot_be_called_as_the_logs_say_is_another() -> None:
     assert steps("drop")[0].tool.known is None
+
+
+def test_a_whole_number_among_others_stays_one_as_its_fixture_has_it() -> None:
+    assert shape_from([1, 2.5], "total", set()).text == "int | float"
