@@ -12,6 +12,7 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from heddle.gate.naming import camel, field_name, unique
+from heddle.gate.templates import EACH, Way
 
 Sort = Literal["plain", "model", "list", "mapping", "nothing", "other"]
 
@@ -26,6 +27,7 @@ class Shape:
         item: of a list or a mapping: a function that gives its items' shape.
         imports: what the text needs, as (module, name).
         definitions: of a model that is made here: its source, after that of the models that it needs.
+        exact: whether the JSON of a value is what it was made of; a model has every key, also one that was not there.
     """
 
     sort: Sort
@@ -34,6 +36,7 @@ class Shape:
     item: Callable[[], Shape] | None = None
     imports: frozenset[tuple[str, str]] = frozenset()
     definitions: tuple[str, ...] = ()
+    exact: bool = True
 
     def step(self, key: str | int) -> tuple[str, Shape] | None:
         """The source that takes a part of a value of this type, and the part's shape; None if it has no such part."""
@@ -46,8 +49,19 @@ class Shape:
             return f"[{key!r}]", self.item()
         return None
 
+    def gives(self, way: Way) -> bool:
+        """Can the source take what is there, as JSON has it?"""
+        if not way:
+            return self.exact
+        if way[0] == EACH:
+            return self.item is not None and self.item().gives(way[1:])
+        found = self.step(way[0])
+        return found is not None and found[1].gives(way[1:])
+
 
 NOTHING = Shape("nothing", "None")
+ANY = Shape("other", "Any", imports=frozenset({("typing", "Any")}))
+"""JSON as it is."""
 _PLAIN: Mapping[Any, str] = {str: "str", int: "int", float: "float", bool: "bool"}
 
 
@@ -89,7 +103,8 @@ def _union(shapes: Sequence[Shape]) -> Shape:
     if len(others) == 1:
         return dataclasses.replace(others[0], text=text, imports=imports)
     plain = all(shape.sort == "plain" for shape in others)
-    return Shape("plain" if plain else "other", text, imports=imports, definitions=definitions)
+    exact = all(shape.exact for shape in others)
+    return Shape("plain" if plain else "other", text, imports=imports, definitions=definitions, exact=exact)
 
 
 def _of_class(annotation: Any) -> Shape:
@@ -135,7 +150,7 @@ def _list(lists: list[list[Any]], name: str, taken: set[str]) -> Shape | None:
         return None
     items = [item for value in lists for item in value]
     inner = shape_from(items, name, taken) if items else Shape("plain", "str")
-    return Shape("list", f"list[{inner.text}]", item=lambda: inner, imports=inner.imports, definitions=inner.definitions)
+    return Shape("list", f"list[{inner.text}]", item=lambda: inner, imports=inner.imports, definitions=inner.definitions, exact=inner.exact)
 
 
 def _object(objects: list[dict[str, Any]], name: str, taken: set[str]) -> Shape | None:
@@ -145,7 +160,8 @@ def _object(objects: list[dict[str, Any]], name: str, taken: set[str]) -> Shape 
     always = [key for key in keys if all(key in value for value in objects)]
     if not keys or (len(objects) > 1 and len(keys) > 4 and not always) or (len(objects) > 1 and len(keys) > 3 * (len(always) + 3)):
         inner = shape_from([one for value in objects for one in value.values()], name, taken) if keys else Shape("plain", "str")
-        return Shape("mapping", f"dict[str, {inner.text}]", item=lambda: inner, imports=inner.imports, definitions=inner.definitions)
+        text = f"dict[str, {inner.text}]"
+        return Shape("mapping", text, item=lambda: inner, imports=inner.imports, definitions=inner.definitions, exact=inner.exact)
     title = unique(camel(name), taken)
     taken.add(title)
     attributes: dict[str, str] = {}
@@ -161,6 +177,7 @@ def _object(objects: list[dict[str, Any]], name: str, taken: set[str]) -> Shape 
         {key: (attributes[key], lambda shape=shapes[key]: shape) for key in keys},  # type: ignore[misc]
         imports=frozenset().union(*(shape.imports for shape in shapes.values())),
         definitions=(*dict.fromkeys(one for shape in shapes.values() for one in shape.definitions), source),
+        exact=len(always) == len(keys) and all(shape.exact for shape in shapes.values()),
     )
 
 

@@ -13,8 +13,8 @@ from heddle.errors import DefinitionError
 from heddle.gate.naming import clashes, field_name, snake, unique
 from heddle.gate.patterns import Pattern, PatternCall
 from heddle.gate.sessions import Call
-from heddle.gate.shapes import Shape, shape_from, shape_of
-from heddle.gate.templates import Result, Template, leaves_of
+from heddle.gate.shapes import ANY, Shape, shape_from, shape_of
+from heddle.gate.templates import Result, Template, Way, leaves_of
 from heddle.macros.schema import compile_schema
 from heddle.macros.standins import Method, method_of, methods_of
 from heddle.macros.tools import tool_name
@@ -57,6 +57,8 @@ def steps_of(pattern: Pattern, runs: Sequence[Sequence[Call]], tools: Mapping[st
     """
     of_name = _tools_of(pattern, tools, titles)
     variables = {"request", *titles, *(tool.parameter for tool in of_name.values())}
+    leaves = (leaf for call in pattern.calls for template in call.arguments.values() for leaf in leaves_of(template))
+    taken = [leaf for leaf in leaves if isinstance(leaf, Result)]
     outputs: set[str] = set()
     shapes: dict[str, Shape] = {}
     steps = []
@@ -65,11 +67,14 @@ def steps_of(pattern: Pattern, runs: Sequence[Sequence[Call]], tools: Mapping[st
         method = method_of(tool.known, call.method) if tool.known is not None else None
         if call.name not in shapes:
             results = [run[at].result for run in runs for at, one in enumerate(pattern.calls) if one.name == call.name]
-            shapes[call.name] = _result_shape(call, method, results, titles)
+            shapes[call.name] = _result_shape(
+                call, method, results, [one.way for one in taken if pattern.calls[one.call].name == call.name], titles
+            )
         result = shapes[call.name]
         variable = unique(snake(call.method), variables)
         variables.add(variable)
-        output = _output_name(call, outputs) if _is_output(pattern, number, result, tool) else None
+        wanted = number == len(pattern.calls) - 1 or number not in {one.call for one in taken}
+        output = _output_name(call, outputs) if wanted and _can_be_output(result, tool) else None
         if output is not None:
             outputs.add(output)
         steps.append(
@@ -119,17 +124,16 @@ def _takes(tool: Any, call: PatternCall) -> bool:
     return True
 
 
-def _result_shape(call: PatternCall, method: Method | None, results: Sequence[Any], titles: set[str]) -> Shape:
-    if method is None:
-        return shape_from(results, f"{call.tool} {call.method} result", titles)
-    return shape_of(method.signature.return_annotation)
-
-
-def _is_output(pattern: Pattern, number: int, result: Shape, tool: Tool) -> bool:
-    """Is the result of a call part of the macro's: of the last one, and of those that no other call needs?"""
-    leaves = (leaf for call in pattern.calls for template in call.arguments.values() for leaf in leaves_of(template))
-    is_used = any(isinstance(leaf, Result) and leaf.call == number for leaf in leaves)
-    return result.sort != "nothing" and (number == len(pattern.calls) - 1 or not is_used) and _can_be_output(result, tool)
+def _result_shape(call: PatternCall, method: Method | None, results: Sequence[Any], taken: Sequence[Way], titles: set[str]) -> Shape:
+    """What a call gives: what the method promises, or a model of what was seen; JSON as it is where no model gives all that is taken of it."""
+    if method is not None:
+        return shape_of(method.signature.return_annotation)
+    made = {*titles}
+    shape = shape_from(results, f"{call.tool} {call.method} result", made)
+    if not all(shape.gives(way) for way in taken):
+        return ANY
+    titles |= made
+    return shape
 
 
 def _output_name(call: PatternCall, outputs: AbstractSet[str]) -> str:
@@ -139,7 +143,7 @@ def _output_name(call: PatternCall, outputs: AbstractSet[str]) -> str:
 
 def _can_be_output(shape: Shape, tool: Tool) -> bool:
     """Can it be part of a macro's output, which has no untyped part?"""
-    if shape.sort == "other":
+    if shape.sort in {"nothing", "other"}:
         return False
     if tool.known is None:
         return True

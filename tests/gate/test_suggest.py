@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
-from typing import Protocol
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+import pytest
 
 from heddle.gate.generalise import generalise
 from heddle.gate.mining import mine
@@ -63,3 +65,26 @@ def test_a_tool_that_cannot_be_called_as_the_logs_say_is_another() -> None:
 
 def test_a_whole_number_among_others_stays_one_as_its_fixture_has_it() -> None:
     assert shape_from([1, 2.5], "total", set()).text == "int | float"
+
+
+def row(number: int) -> dict[str, str]:
+    """An object with a key that every other one has."""
+    return {"id": f"id-{number}-{number}", **({"note": f"odd {number}"} if number % 2 else {})}
+
+
+@pytest.mark.parametrize(
+    ("result", "passed", "text"),
+    [
+        (row, lambda n: row(n)["id"], "OtherGetResult"),
+        (row, row, "Any"),  # a model would have a note where there was none
+        (lambda n: [row(n), "of two sorts"], lambda n: row(n)["id"], "Any"),
+    ],
+)
+def test_a_result_is_a_model_if_a_model_gives_what_is_taken_of_it(
+    result: Callable[[int], Any], passed: Callable[[int], Any], text: str
+) -> None:
+    sessions = sessions_of(
+        *(calls(f"s{n}", ("Other.get", {"row": n}, result(n)), ("Other.put", {"value": passed(n)}, None)) for n in range(5))
+    )
+    (mined,) = mine(sessions, 3)
+    assert suggest(generalise(mined, sessions), sessions, {}).steps[0].result.text == text
