@@ -60,11 +60,11 @@ def scan(
     server: Server = None,
     output: Output = OutputFormat.TEXT,
 ) -> None:
-    """Report sequences that keep coming back outside macros; exit 1 if there are more than --max-unencoded."""
+    """Report sequences that keep coming back outside macros; exit 1 if there are more than --max-unencoded, or no line could be read."""
     with _no_garbage():
         report, allow_list = _scanned(paths, window, min_support, min_length, allow, macros, server, output)
     count = len(report.unencoded)
-    good = count <= max_unencoded
+    good = count <= max_unencoded and not report.logs.unreadable
     if sarif is not None:
         _write(sarif, json.dumps(sarif_of(report, version("heddle-router"), str(allow_list) if allow_list else None), indent=2), output)
     if output is OutputFormat.JSON:
@@ -227,6 +227,8 @@ def _print(report: Report, *, good: bool, max_unencoded: int, paths: Sequence[st
     looked = f"{counted(len(report.sessions), 'session')}, {counted(report.logs.events, 'event')}"
     told = f"{counted(len(report.unencoded), 'sequence')} without a macro, {max_unencoded} let pass; {looked}"
     out.print(f"{'[green]good[/]' if good else '[red]not good[/]'}: {escape(told)}")
+    if report.logs.unreadable:
+        out.print("nothing of what is there could be read: are these logs, in UTF-8?")
     if report.unencoded:
         out.print(f"next: heddle gate suggest {escape(' '.join(paths))} --write DIR")
 

@@ -9,12 +9,13 @@ import sys
 import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from enum import IntEnum
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from heddle.cli.options import ListFormat, OutputFormat
 from heddle.errors import DefinitionError, HeddleError, ModelUnavailable, NoServer, RulesError, SettingsError
@@ -33,14 +34,24 @@ class Exit(IntEnum):
     NO_SERVER = 4
 
 
+_CONTROLS: Final = dict.fromkeys({*range(32), *range(127, 160)} - {ord("\n"), ord("\t")}, "\N{REPLACEMENT CHARACTER}")
+
+
+class _Shown(Console):
+    """A console on which no text moves the cursor, or does anything else to a terminal: goals and logs are written by others."""
+
+    def render_str(self, text: str, **more: Any) -> Text:
+        return super().render_str(text.translate(_CONTROLS), **more)
+
+
 def console() -> Console:
     """Standard output."""
-    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    return _Shown(highlight=False, soft_wrap=not sys.stdout.isatty())
 
 
 def aside() -> Console:
     """Standard error: progress and remarks, which are not the answer."""
-    return Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
+    return _Shown(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
 
 
 def print_json(value: Any) -> None:
@@ -68,7 +79,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, tit
     table = Table(*columns, title=title, title_justify="left", header_style="bold", box=None, pad_edge=False)
     for row in rows:
         table.add_row(*(escape("" if cell is None else str(cell)) for cell in row))
-    Console(highlight=False, width=None if sys.stdout.isatty() else 160).print(table)
+    _Shown(highlight=False, width=None if sys.stdout.isatty() else 160).print(table)
 
 
 def fail(message: str, code: Exit, output: OutputFormat = OutputFormat.TEXT, **more: object) -> typer.Exit:

@@ -95,6 +95,11 @@ class Logs:
         """How many events the sessions have."""
         return sum(len(session.calls) + len(session.usage) for session in self.sessions.values())
 
+    @property
+    def unreadable(self) -> bool:
+        """Is there something, and none of it could be read?"""
+        return bool(self.unknown) and not self.sessions and not self.goals
+
     def session(self, name: str) -> Session:
         """The session of that name, made if it is new."""
         if name not in self.sessions:

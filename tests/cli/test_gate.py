@@ -174,6 +174,19 @@ def test_unknown_lines_are_counted_and_told_with_their_numbers(project: Path) ->
     assert "session-logs/other.jsonl:1: not JSON" in done.stderr
 
 
+def test_logs_of_which_nothing_can_be_read_do_not_pass(project: Path) -> None:
+    (project / "other.jsonl").write_text('{"kind": "usage", "session": "s"}', encoding="utf-16")
+    done = heddle(project, "gate", "scan", "other.jsonl")
+    assert (done.returncode, "are these logs, in UTF-8?" in done.stdout) == (1, True)
+
+
+def test_what_logs_say_does_nothing_to_a_terminal(project: Path) -> None:
+    log = project / "session-logs" / "log.jsonl"
+    log.write_text(log.read_text().replace('"novel":"tickets"', '"novel":"\\u001b]0;title\\u0007\\u009b2J"'))
+    heddle(project, "gate", "suggest", "session-logs", "--write", "workflows")
+    assert not set(heddle(project, "gate", "scan", "session-logs").stdout) & set("\x1b\x07\x9b")
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "told"),
     [
