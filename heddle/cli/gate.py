@@ -10,25 +10,23 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from heddle.broker.connect import connected
+from heddle.cli.gate_report import print_report, print_written, report_as_json
 from heddle.cli.options import Macros, Output, OutputFormat, Server, macro_sources, server_url
-from heddle.cli.output import Exit, aside, console, counted, fail, failed, print_json, print_table, run, seconds
-from heddle.cli.proposals import Written, tools_at_hand, write_proposals
+from heddle.cli.output import Exit, fail, failed, print_json, run, seconds
+from heddle.cli.proposals import tools_at_hand, write_proposals
 from heddle.control.sessions import stored_logs
 from heddle.errors import HeddleError
 from heddle.gate.allowing import Allowance, read_allowances
 from heddle.gate.coverage import covers_of
-from heddle.gate.patterns import Parameter, Pattern
 from heddle.gate.reading import Logs, read_logs, within
 from heddle.gate.sarif import sarif_of
-from heddle.gate.scanning import Finding, Report
+from heddle.gate.scanning import Report
 from heddle.gate.scanning import scan as scan_logs
-from heddle.gate.templates import Constant, Given, Result, Template, Text, leaves_of
 from heddle.macros.loading import Registry, load
 from heddle.telemetry.observer import Observer
 
@@ -37,8 +35,6 @@ app = typer.Typer(no_args_is_help=True, help="Find what is done again and again 
 STREAM = "stream"
 """In the place of a path: the logs that the server keeps."""
 ALLOW_LIST = Path("gate-allow.yaml")
-_TOLD = 8
-"""Unknown lines that are shown; `-o json` has all."""
 
 Paths = Annotated[list[str], typer.Argument(metavar="PATH", help="Logs: files, folders of them, or `stream`.", show_default=False)]
 Window = Annotated[str | None, typer.Option("--window", help="Only sessions of this last while, such as 24h. Default: all.")]
@@ -68,9 +64,9 @@ def scan(
     if sarif is not None:
         _write(sarif, json.dumps(sarif_of(report, version("heddle-router"), str(allow_list) if allow_list else None), indent=2), output)
     if output is OutputFormat.JSON:
-        print_json(_as_json(report, good=good, max_unencoded=max_unencoded))
+        print_json(report_as_json(report, good=good, max_unencoded=max_unencoded))
     else:
-        _print(report, good=good, max_unencoded=max_unencoded, paths=paths)
+        print_report(report, good=good, max_unencoded=max_unencoded, paths=paths)
     if not good:
         raise typer.Exit(Exit.INCOMPLETE)
 
@@ -100,7 +96,7 @@ def suggest(
     if output is OutputFormat.JSON:
         print_json({"macros": [one.as_json() for one in written], "tools": sorted(tools_at_hand(registry))})
     else:
-        _print_written(written, report, write)
+        print_written(written, report, write)
     if any(one.problem for one in written):
         raise typer.Exit(Exit.INCOMPLETE)
 
@@ -199,144 +195,3 @@ def _write(path: Path, text: str, output: OutputFormat) -> None:
         path.write_text(text + "\n", encoding="utf-8")
     except OSError as error:
         raise fail(f"cannot write {path}: {error.strerror}", Exit.INCOMPLETE, output) from None
-
-
-# --- printing
-
-
-def _print(report: Report, *, good: bool, max_unencoded: int, paths: Sequence[str]) -> None:
-    out = console()
-    if report.findings:
-        rows = [
-            (finding.pattern.name, finding.pattern.support, len(finding.pattern.parameters), _status(finding), finding.place)
-            for finding in sorted(report.findings, key=lambda one: (one.status != "unencoded", -one.pattern.support))
-        ]
-        print_table(("sequence", "sessions", "parameters", "status", "first seen"), rows)
-    for together in report.together:
-        macros = ", ".join(together.macros)
-        out.print(f"{counted(len(together.goals), 'goal')} planned {escape(macros)} together: make a parent macro that calls them")
-    for saving in report.savings:
-        out.print(escape(_saved(saving.as_json())))
-        if saving.advice:
-            out.print(f"[bold]{escape(saving.advice)}[/]")
-    for one in report.expired:
-        out.print(f"[yellow]expired on {one.expires}:[/] {escape(one.pattern)} ({escape(one.reason)}); it counts again")
-    for one in report.unused:
-        out.print(f"[dim]not needed in the allow-list: {escape(one.pattern)}[/]")
-    _print_unknown(report.logs)
-    looked = f"{counted(len(report.sessions), 'session')}, {counted(report.logs.events, 'event')}"
-    told = f"{counted(len(report.unencoded), 'sequence')} without a macro, {max_unencoded} let pass; {looked}"
-    out.print(f"{'[green]good[/]' if good else '[red]not good[/]'}: {escape(told)}")
-    if report.logs.unreadable:
-        out.print("nothing of what is there could be read: are these logs, in UTF-8?")
-    if report.unencoded:
-        out.print(f"next: heddle gate suggest {escape(' '.join(paths))} --write DIR")
-
-
-def _print_unknown(logs: Logs) -> None:
-    err = aside()
-    if logs.unknown:
-        err.print(f"[yellow]{counted(len(logs.unknown), 'line')} could not be read:[/]")
-        for place, why in logs.unknown[:_TOLD]:
-            err.print(f"  {escape(str(place))}: {escape(why)}")
-        if len(logs.unknown) > _TOLD:
-            err.print(f"  and {len(logs.unknown) - _TOLD} more; -o json has all")
-    if logs.untimed:
-        err.print(f"[dim]{counted(logs.untimed, 'session')} without times: --window keeps them[/]")
-
-
-def _status(finding: Finding) -> str:
-    match finding.status:
-        case "covered":
-            return f"macro {finding.macro}"
-        case "allowed" if finding.allowance is not None:
-            return f"allowed until {finding.allowance.expires}: {finding.allowance.reason}"
-        case _:
-            return "no macro"
-
-
-def _saved(saving: dict[str, Any]) -> str:
-    kind = {"novel": f"novel.{saving['name']}", "fallback": f"the fallback of {saving['name']}"}.get(saving["kind"], "other sessions")
-    return (
-        f"{kind}: {saving['whole']} of {counted(saving['sessions'], 'session')} would not have been needed "
-        f"({counted(saving['calls'], 'call')}, {saving['tokens']} tokens, ${saving['cost']:.2f}), {saving['part']} in part"
-    )
-
-
-def _print_written(written: Sequence[Written], report: Report, write: Path | None) -> None:
-    out = console()
-    if not written:
-        out.print("nothing to propose: every sequence has its macro, or is allowed")
-    for one in written:
-        if write is None:
-            out.print(f"[bold]# {escape(one.name)}.py[/], {counted(one.fixtures, 'fixture')} with --write")
-            out.print(escape(one.source), soft_wrap=True)
-        elif one.problem is None:
-            told = f"{counted(one.fixtures, 'fixture')} held; {counted(len(one.decisions), 'line')} to decide"
-            out.print(f"wrote [bold]{escape(str(one.file))}[/]: {escape(one.pattern)}, {told}")
-        else:
-            out.print(f"[red]{escape(one.name)}[/]: {escape(one.problem)}")
-    for together in report.together:
-        out.print(f"make a parent macro by hand of {escape(', '.join(together.macros))}: docs/how-to/compose-macros.md")
-    if write is not None and any(one.problem is None for one in written):
-        out.print(
-            f"next: read them, decide what says `# decide:`, add their names to the rules, then: heddle macros check --macros {write}"
-        )
-
-
-def _as_json(report: Report, *, good: bool, max_unencoded: int) -> dict[str, Any]:
-    return {
-        "ok": good,
-        "unencoded": len(report.unencoded),
-        "max_unencoded": max_unencoded,
-        "sessions": len(report.sessions),
-        "events": report.logs.events,
-        "sequences": [_finding_as_json(finding) for finding in report.findings],
-        "planned_together": [{"macros": list(one.macros), "goals": [goal.goal_id for goal in one.goals]} for one in report.together],
-        "savings": [one.as_json() for one in report.savings],
-        "expired": [
-            {"pattern": one.pattern, "reason": one.reason, "expires": str(one.expires), "line": one.line} for one in report.expired
-        ],
-        "unused": [one.pattern for one in report.unused],
-        "unknown": [{"where": str(place), "problem": why} for place, why in report.logs.unknown],
-    }
-
-
-def _finding_as_json(finding: Finding) -> dict[str, Any]:
-    pattern = finding.pattern
-    return {
-        "pattern": pattern.name,
-        "status": finding.status,
-        "sessions": pattern.support,
-        "runs": len(finding.mined.runs),
-        "macro": finding.macro,
-        "allowed": {"reason": finding.allowance.reason, "expires": str(finding.allowance.expires)} if finding.allowance else None,
-        "first_seen": str(finding.place),
-        "goals": list(finding.goals[:10]),
-        "parameters": [_parameter_as_json(parameter) for parameter in pattern.parameters],
-        "calls": [
-            {"call": call.name, "arguments": {name: _template_as_json(template, pattern) for name, template in call.arguments.items()}}
-            for call in pattern.calls
-        ],
-        "failures": [
-            {"call": pattern.calls[one.call].name, "error": one.type, "times": one.times, "passed": one.passed} for one in pattern.failures
-        ],
-    }
-
-
-def _parameter_as_json(parameter: Parameter) -> dict[str, Any]:
-    return {"name": parameter.name, "kind": str(parameter.kind), "stated": round(parameter.stated, 2), "seen": list(parameter.seen[:5])}
-
-
-def _template_as_json(template: Template, pattern: Pattern) -> dict[str, Any]:
-    match template:
-        case Constant(value):
-            return {"constant": value}
-        case Given(name):
-            return {"parameter": name}
-        case Result(call, way):
-            return {"result_of": pattern.calls[call].name, "call": call, "way": list(way)}
-        case Text(parts):
-            return {"text": [part if isinstance(part, str) else _template_as_json(part, pattern) for part in parts]}
-        case _:
-            return {"made_of": [_template_as_json(leaf, pattern) for leaf in leaves_of(template)]}

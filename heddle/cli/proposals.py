@@ -122,13 +122,13 @@ def _loaded(proposal: Suggestion, registry: Registry, file: Path) -> tuple[AnyMa
         DefinitionError: it cannot be loaded.
     """
     kept: list[str] = []
-    for phrases in ((phrase,) for phrase in proposal.phrases):
-        file.write_text(source_of(replace(proposal, phrases=phrases)), encoding="utf-8")
+    for phrase in proposal.phrases:
+        file.write_text(source_of(replace(proposal, phrases=(phrase,))), encoding="utf-8")
         try:
             compile_phrases([_macro(proposal.name, registry, file)])
         except DefinitionError:
             continue
-        kept += phrases
+        kept.append(phrase)
     proposal = replace(proposal, phrases=tuple(kept))
     file.write_text(source_of(proposal), encoding="utf-8")
     return _macro(proposal.name, registry, file), proposal
