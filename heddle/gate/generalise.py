@@ -183,9 +183,9 @@ def _parts(value: Any, way: Way) -> Iterator[tuple[Way, Any]]:
 def _template(values: list[Any], learnt: _Learnt, slot: int, path: tuple[str, ...]) -> Template:
     """How an argument, or a part of one, comes about; values are of the runs, in their order."""
     there = [value for value in values if value is not _MISSING]
-    usual, times = _usual(there)
+    value, times = usual(there)
     if times == len(there) or times >= CONSTANT * len(there) >= CONSTANT * ENOUGH:
-        return Constant(usual)
+        return Constant(value)
     need = FITS * len(there)
     given, equal = _known_parameter(values, learnt)
     origin, times = learnt.origin(values, slot)
@@ -196,7 +196,7 @@ def _template(values: list[Any], learnt: _Learnt, slot: int, path: tuple[str, ..
     return _composed(there, values, learnt, slot, path) or _new_parameter(values, learnt, path)
 
 
-def _usual(values: Sequence[Any]) -> tuple[Any, int]:
+def usual(values: Sequence[Any]) -> tuple[Any, int]:
     """The value that comes up most often, and how often."""
     told, times = Counter(to_json(value) for value in values).most_common(1)[0]
     return next(value for value in values if to_json(value) == told), times
@@ -279,6 +279,6 @@ def _quotable(texts: list[tuple[int, str]], learnt: _Learnt, slot: int, need: fl
 
 def _new_parameter(values: list[Any], learnt: _Learnt, path: tuple[str, ...]) -> Given:
     name = field_name(path, learnt.parameters)
-    usual, _ = _usual([value for value in values if value is not _MISSING])
-    learnt.parameters[name] = [usual if value is _MISSING else value for value in values]
+    common, _ = usual([value for value in values if value is not _MISSING])
+    learnt.parameters[name] = [common if value is _MISSING else value for value in values]
     return Given(name)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from heddle.gate.generalise import usual
 from heddle.gate.kinds import is_stated
 from heddle.gate.patterns import Parameter, Pattern
 from heddle.gate.reading import Session
@@ -34,7 +35,7 @@ def field_of(parameter: Parameter, runs: Sequence[Sequence[Call]], pattern: Patt
     """The field for a parameter; models of its values are noted in `titles`."""
     shape = shape_from(parameter.seen, f"{parameter.name} item", titles)
     goals = any(call.goal for run in runs for call in run)
-    usual, times = _usual(parameter.seen)
+    default, times = usual(parameter.seen)
     if parameter.chosen is not None and not parameter.is_stated:
         source = pattern.calls[parameter.chosen.call]
         way = ".".join(map(str, parameter.chosen.way))
@@ -43,18 +44,13 @@ def field_of(parameter: Parameter, runs: Sequence[Sequence[Call]], pattern: Patt
         return Field(parameter, shape, True)
     if 2 * times >= len(parameter.seen):
         told = f"the goals do not say this; {times} of {len(parameter.seen)} runs had the default"
-        return Field(parameter, shape, False, usual, told)
+        return Field(parameter, shape, False, default, told)
     return Field(
         parameter,
         shape,
         True,
         decide="the goals do not say this; where does it come from? A text that is written anew in every run needs a rule",
     )
-
-
-def _usual(values: Sequence[Any]) -> tuple[Any, int]:
-    told, times = Counter(map(repr, values)).most_common(1)[0]
-    return next(value for value in values if repr(value) == told), times
 
 
 def examples_of(
