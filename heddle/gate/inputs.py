@@ -33,7 +33,7 @@ class Field:
 
 def field_of(parameter: Parameter, runs: Sequence[Sequence[Call]], pattern: Pattern, titles: set[str]) -> Field:
     """The field for a parameter; models of its values are noted in `titles`."""
-    shape = shape_from(parameter.seen, f"{parameter.name} item", titles)
+    shape = shape_from(parameter.seen, f"{parameter.name} item", titles, exact=True)
     goals = any(call.goal for run in runs for call in run)
     default, times = usual(parameter.seen)
     if parameter.chosen is not None and not parameter.is_stated:

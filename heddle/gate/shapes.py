@@ -125,16 +125,23 @@ def _of_class(annotation: Any) -> Shape:
 # --- from values
 
 
-def shape_from(values: Iterable[Any], name: str, taken: set[str]) -> Shape:
-    """The shape that all of these JSON values have; models that it needs are called after `name`, and noted as taken."""
+def shape_from(values: Iterable[Any], name: str, taken: set[str], *, exact: bool = False) -> Shape:
+    """The shape that all of these JSON values have.
+
+    Args:
+        values: as they were seen.
+        name: what models that it needs are called after.
+        taken: names of models; theirs are noted there.
+        exact: an object is a mapping if a model would have keys that are not always there.
+    """
     there = list(values)
     shapes = [
         _plain(there, bool, "bool"),
         _plain(there, int, "int"),
         _plain(there, float, "float"),
         _plain(there, str, "str"),
-        _list([value for value in there if isinstance(value, list)], name, taken),
-        _object([value for value in there if isinstance(value, dict)], name, taken),
+        _list([value for value in there if isinstance(value, list)], name, taken, exact),
+        _object([value for value in there if isinstance(value, dict)], name, taken, exact),
         NOTHING if any(value is None for value in there) else None,
     ]
     found = [shape for shape in shapes if shape is not None]
@@ -145,21 +152,24 @@ def _plain(values: list[Any], kind: type, text: str) -> Shape | None:
     return Shape("plain", text) if any(type(value) is kind for value in values) else None
 
 
-def _list(lists: list[list[Any]], name: str, taken: set[str]) -> Shape | None:
+def _list(lists: list[list[Any]], name: str, taken: set[str], exact: bool) -> Shape | None:
     if not lists:
         return None
     items = [item for value in lists for item in value]
-    inner = shape_from(items, name, taken) if items else Shape("plain", "str")
+    inner = shape_from(items, name, taken, exact=exact) if items else Shape("plain", "str")
     return Shape("list", f"list[{inner.text}]", item=lambda: inner, imports=inner.imports, definitions=inner.definitions, exact=inner.exact)
 
 
-def _object(objects: list[dict[str, Any]], name: str, taken: set[str]) -> Shape | None:
+def _object(objects: list[dict[str, Any]], name: str, taken: set[str], exact: bool) -> Shape | None:
     if not objects:
         return None
     keys = list(dict.fromkeys(key for value in objects for key in value))
     always = [key for key in keys if all(key in value for value in objects)]
-    if not keys or (len(objects) > 1 and len(keys) > 4 and not always) or (len(objects) > 1 and len(keys) > 3 * (len(always) + 3)):
-        inner = shape_from([one for value in objects for one in value.values()], name, taken) if keys else Shape("plain", "str")
+    some_left_out = len(always) < len(keys)
+    if not keys or (some_left_out and (exact or (len(keys) > 4 and not always) or len(keys) > 3 * (len(always) + 3))):
+        inner = (
+            shape_from([one for value in objects for one in value.values()], name, taken, exact=exact) if keys else Shape("plain", "str")
+        )
         text = f"dict[str, {inner.text}]"
         return Shape("mapping", text, item=lambda: inner, imports=inner.imports, definitions=inner.definitions, exact=inner.exact)
     title = unique(camel(name), taken)
@@ -168,7 +178,7 @@ def _object(objects: list[dict[str, Any]], name: str, taken: set[str]) -> Shape 
     shapes: dict[str, Shape] = {}
     for key in keys:
         attributes[key] = field_name((name, key), attributes.values())
-        shapes[key] = shape_from([value[key] for value in objects if key in value], f"{name} {key}", taken)
+        shapes[key] = shape_from([value[key] for value in objects if key in value], f"{name} {key}", taken, exact=exact)
     lines = [_field_line(attributes[key], key, shapes[key], key in always) for key in keys]
     source = "\n".join([f"class {title}(BaseModel):", f'    """{name_in_words(name)}, as it was answered."""', "", *lines])
     return Shape(
@@ -177,7 +187,7 @@ def _object(objects: list[dict[str, Any]], name: str, taken: set[str]) -> Shape 
         {key: (attributes[key], lambda shape=shapes[key]: shape) for key in keys},  # type: ignore[misc]
         imports=frozenset().union(*(shape.imports for shape in shapes.values())),
         definitions=(*dict.fromkeys(one for shape in shapes.values() for one in shape.definitions), source),
-        exact=len(always) == len(keys) and all(shape.exact for shape in shapes.values()),
+        exact=not some_left_out and all(shape.exact for shape in shapes.values()),
     )
 
 

@@ -63,6 +63,11 @@ def test_a_tool_that_cannot_be_called_as_the_logs_say_is_another() -> None:
     assert steps("drop")[0].tool.known is None
 
 
+def test_an_object_whose_keys_are_not_always_there_is_a_mapping_where_nothing_may_be_added() -> None:
+    assert shape_from([row(0), row(1)], "row", set(), exact=True).text == "dict[str, str]"
+    assert shape_from([row(0), row(1)], "row", set()).text == "Row"
+
+
 def test_a_whole_number_among_others_stays_one_as_its_fixture_has_it() -> None:
     assert shape_from([1, 2.5], "total", set()).text == "int | float"
 
