@@ -82,9 +82,14 @@ def _slotted(goal: str, fields: Sequence[Field], number: int) -> tuple[str, set[
     for one in by_length:
         value = one.parameter.seen[number]
         if isinstance(value, str | int | float) and not isinstance(value, bool) and is_stated(told, value):
-            told = re.sub(rf"(?<![\w-]){re.escape(str(value))}(?![\w-])", f"{{{one.parameter.name}}}", told, count=1, flags=re.IGNORECASE)
-            stated.add(one.parameter.name)
+            told, times = _put(f"{{{one.parameter.name}}}", value, told)
+            stated |= {one.parameter.name} if times else set()
     return told, stated
+
+
+def _put(name: str, value: Any, text: str) -> tuple[str, int]:
+    """A text with a name in the place of a value, and in how many places: one, or none where it is spelled otherwise."""
+    return re.subn(rf"(?<![\w-]){re.escape(str(value))}(?![\w-])", name, text, count=1, flags=re.IGNORECASE)
 
 
 def phrases_of(fields: Sequence[Field], runs: Sequence[Sequence[Call]]) -> tuple[str, ...]:
@@ -114,7 +119,6 @@ def intent_of(pattern: Pattern, examples: Sequence[tuple[str, dict[str, Any]]], 
     for one in sorted(fields, key=lambda one: -len(str(given.get(one.parameter.name, "")))):
         value = given.get(one.parameter.name)
         if isinstance(value, str | int | float) and not isinstance(value, bool) and is_stated(told, value):
-            words = one.parameter.name.replace("_", " ")
-            told = re.sub(rf"(?<![\w-]){re.escape(str(value))}(?![\w-])", f"({words})", told, count=1, flags=re.IGNORECASE)
+            told, _ = _put(f"({one.parameter.name.replace('_', ' ')})", value, told)
     told = told.replace("\\", "").replace('"', "'").strip().rstrip(".!?")
     return f"{told[:1].upper()}{told[1:160]}."

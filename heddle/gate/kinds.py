@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from heddle.gate.patterns import Kind
+from heddle.planning.words import holds, normal
 
 MOST_CHOICES: Final = 6
 """A text is one of some words if there are no more than these, and each came up `OFTEN` times on average."""
@@ -96,25 +97,11 @@ def states(goals: Sequence[str | None], values: Sequence[Any]) -> float:
 
 
 def is_stated(goal: str, value: Any) -> bool:
-    """Does a goal say this value, as a word or words of its own?"""
+    """Does a goal say this value, as the planner reads it: as words of its own, whatever their spelling?"""
     match value:
-        case bool() | None:
+        case bool() | None | dict():
             return False
         case list():
             return bool(value) and all(is_stated(goal, item) for item in value)
-        case dict():
-            return False
         case _:
-            told = str(value).strip().casefold()
-            return bool(told) and _has_word(goal.casefold(), told)
-
-
-def _has_word(text: str, word: str) -> bool:
-    """Does the word stand in the text, with nothing beside it that could be part of it?"""
-    at = text.find(word)
-    while at >= 0:
-        beside = text[at - 1 : at] + text[at + len(word) : at + len(word) + 1]
-        if not any(letter.isalnum() or letter in "_-" for letter in beside):
-            return True
-        at = text.find(word, at + 1)
-    return False
+            return holds(normal(goal), normal(str(value)))

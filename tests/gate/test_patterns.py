@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from heddle.gate.generalise import generalise
-from heddle.gate.kinds import kind_of
+from heddle.gate.kinds import is_stated, kind_of
 from heddle.gate.mining import mine
 from heddle.gate.patterns import Pattern
 from heddle.gate.sessions import Call
@@ -172,6 +172,22 @@ def test_a_failure_that_ends_a_session_is_kept_with_the_calls_before_it() -> Non
 def test_a_parameter_that_goals_state_is_told_from_one_that_they_do_not() -> None:
     some = [calls(f"s{n}", latest(n), annotate(n), goal=f"review the newest of {REPOSITORIES[n]}") for n in range(5)]
     assert {one.name: one.stated for one in the_pattern(*some).parameters} == {"repository": 1.0, "count": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("goal", "value", "stated"),
+    [
+        ("review the newest of acme/web.", "acme/web", True),
+        ("review the newest of Acme/Web", "acme/web", True),
+        ("review acme/website", "acme/web", False),
+        ("label the last three changes", 3, True),
+        ("查看仓库 acme/web 的登录问题", "登录", True),
+        ("label changes a and b", ["a", "b"], True),
+        ("be true", True, False),
+    ],
+)
+def test_a_goal_states_what_the_planner_would_find_in_it(goal: str, value: Any, stated: bool) -> None:
+    assert is_stated(goal, value) == stated
 
 
 @pytest.mark.parametrize(
