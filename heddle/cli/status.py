@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 
 from rich.markup import escape
@@ -20,7 +19,7 @@ def status(server: Server = None, output: Output = OutputFormat.TEXT) -> None:
 
     async def work() -> tuple[Status, tuple[TierCard, ...], tuple[str, ...]]:
         async with connected(server_url(server), "cli", Observer()) as client:
-            return await read_status(client, time.time()), await tiers(client), await without_worker(client)
+            return await read_status(client), await tiers(client), await without_worker(client)
 
     now, found, lacking = run(work(), output)
     if output is OutputFormat.JSON:

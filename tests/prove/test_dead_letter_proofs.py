@@ -71,7 +71,7 @@ async def look_at(ground: Ground) -> dict[str, float]:
         "all": await milliseconds(page(client)),
         "by id": await milliseconds(letter(client, subjects.task_letter("t7", 0))),
         "stats": await milliseconds(stats(client, now)),
-        "status": await milliseconds(status(client, now)),
+        "status": await milliseconds(status(client)),
     }
     begun = time.perf_counter()
     read = [kept async for kept in scan(client, Wanted(code="no_plan", text="nowhere"))]
