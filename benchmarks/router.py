@@ -16,7 +16,7 @@ import tempfile
 import time
 import timeit
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -224,23 +224,16 @@ class Rate(NamedTuple):
     cpu_us: float
 
 
-async def relay_rate(role: str, count: int, beside: Callable[[Stage], AbstractAsyncContextManager[object]] | None = None) -> Rate:
-    """How a role moves tasks from a filled HEDDLE_INCOMING to HEDDLE_TASKS; the first tenth is the warm-up.
-
-    Args:
-        role: which.
-        count: how many tasks wait for it.
-        beside: what goes on meanwhile; it is there before the role starts.
-    """
+async def relay_rate(role: str, count: int) -> Rate:
+    """How a role moves tasks from a filled HEDDLE_INCOMING to HEDDLE_TASKS; the first tenth is the warm-up."""
     async with stage() as on:
         await on.fill(count)
-        async with beside(on) if beside is not None else nullcontext():
-            pid = on.start(role, 2 * count)  # it is stopped, and does not end by itself
-            await until(lambda: _at_least(on, count // 10))
-            began, worked, at_first = time.perf_counter(), cpu_seconds(pid), await on.stored(subjects.TASKS)
-            await until(lambda: _at_least(on, count))
-            moved = count - at_first
-            return Rate(moved / (time.perf_counter() - began), (cpu_seconds(pid) - worked) / moved * 1e6)
+        pid = on.start(role, 2 * count)  # it is stopped, and does not end by itself
+        await until(lambda: _at_least(on, count // 10))
+        began, worked, at_first = time.perf_counter(), cpu_seconds(pid), await on.stored(subjects.TASKS)
+        await until(lambda: _at_least(on, count))
+        moved = count - at_first
+        return Rate(moved / (time.perf_counter() - began), (cpu_seconds(pid) - worked) / moved * 1e6)
 
 
 async def _at_least(on: Stage, count: int) -> bool:
