@@ -22,6 +22,8 @@ help: ## list the targets
 demo: $(RUNTIME) ## one real goal, end to end, on an embedded server (ARGS=--chaos passes a flag on)
 	@$(BIN)/heddle demo $(ARGS)
 
+# The tests start hundreds of processes: what they import is compiled once, and not in each.
+test prove: export PYTHONDONTWRITEBYTECODE :=
 test: $(DEV) ## the tests, without those that take minutes
 	@$(BIN)/pytest -n 3 --dist=worksteal -m "not prove and not model" $(ARGS)
 

@@ -15,7 +15,7 @@ from nats.aio.msg import Msg
 
 from heddle import children, subjects
 from heddle.broker.connect import connected
-from heddle.broker.relay import Outbox
+from heddle.broker.outbox import Outbox
 from heddle.broker.server import embedded
 from heddle.broker.streams import make_consumer, make_streams
 from heddle.control.fleet import workers

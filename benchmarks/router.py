@@ -27,7 +27,7 @@ from nats.aio.msg import Msg
 from benchmarks._run import ROLES, RULES, middle, produce
 from heddle import children, subjects
 from heddle.broker.connect import connected, js_api
-from heddle.broker.relay import Outbox
+from heddle.broker.outbox import Outbox
 from heddle.broker.server import embedded
 from heddle.broker.streams import make_consumer, make_streams
 from heddle.envelope import decode_envelope

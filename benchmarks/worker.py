@@ -22,7 +22,7 @@ from benchmarks._run import BODY, MACRO, middle, produce, rate
 from benchmarks.router import resident
 from heddle import children
 from heddle.broker.connect import connected
-from heddle.broker.relay import Outbox
+from heddle.broker.outbox import Outbox
 from heddle.broker.server import embedded
 from heddle.broker.streams import make_streams
 from heddle.control.fleet import workers

@@ -18,8 +18,8 @@ from nats.aio.client import Client
 
 from heddle import events, subjects
 from heddle.broker.connect import EXPECTED_LAST, NOT_LAST
+from heddle.broker.outbox import Headers, Outbox
 from heddle.broker.outcomes import first_outcome
-from heddle.broker.relay import Headers, Outbox
 from heddle.envelope import Routable
 from heddle.errors import CODES, Code, Refused
 from heddle.messages import (

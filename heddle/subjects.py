@@ -89,6 +89,11 @@ def admission(model: str, test: str) -> str:
     return f"{ADMISSIONS}.{hashlib.sha256(model.encode()).hexdigest()[:16]}.{test}"
 
 
+def admission_turn(model: str) -> str:
+    """The claim of the replica that tests a model just now."""
+    return f"{ADMISSIONS}.{hashlib.sha256(model.encode()).hexdigest()[:16]}"
+
+
 def lease(tier: str, rate: float, burst: int, window: int) -> str:
     """The counter of one window of a tier that replicas share; other numbers of the tier are other windows."""
     numbers = hashlib.sha256(f"{rate!r}/{burst}".encode()).hexdigest()[:8]

@@ -11,7 +11,7 @@ import signal
 import sys
 from typing import Any
 
-from heddle.broker.relay import Outbox, Then
+from heddle.broker.outbox import Outbox, Then
 from heddle.cli.main import app
 from heddle.errors import Refused
 

@@ -21,7 +21,7 @@ from heddle.control.tasks import Ended, new_task, submit_message, task_followed,
 from heddle.llm.model import Model
 from heddle.macros.loading import AnyMacro, Registry, collect
 from heddle.messages import DeadLetter, TaskMessage, TaskResult, decode
-from heddle.orchestrator import Orchestrator, orchestrating
+from heddle.orchestrator.orchestrator import Orchestrator, orchestrating
 from heddle.planner import make_planner
 from heddle.router.reading import parse_rules
 from heddle.router.router import Router, routing

@@ -85,7 +85,7 @@ async def test_a_model_that_passes_plans_goals_and_its_replica_says_that_it_is_a
 async def test_goals_wait_for_a_model_that_has_not_passed_and_it_is_told_why(
     ground: Ground, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("heddle.orchestrator.MODEL_DELAY", 0.1)
+    monkeypatch.setattr("heddle.orchestrator.orchestrator.MODEL_DELAY", 0.1)
     async with ground.orchestrator(model, registry=MACROS, settings=admitting()) as one:
         await submit_goal(ground.client, new_goal("echo hi"))
         assert one.admission is not None
@@ -118,3 +118,18 @@ async def test_a_test_that_was_passed_is_not_repeated_by_the_next_replica(ground
         async with ground.orchestrator(second, registry=MACROS, settings=admitting(), replica="o2"):
             await planned(ground)
     assert len(second.prompts) == 1
+
+
+async def test_replicas_that_start_together_test_the_model_once(ground: Ground) -> None:
+    first, second = Good(""), Good("")
+    async with (
+        ground.router(RULES),
+        ground.worker(MACROS),
+        ground.orchestrator(first, registry=MACROS, settings=admitting()) as one,
+        ground.orchestrator(second, registry=MACROS, settings=admitting(), replica="o2") as other,
+    ):
+        assert one.admission is not None
+        assert other.admission is not None
+        await asyncio.gather(one.admission.passed(), other.admission.passed())
+        assert (one.admission.told, other.admission.told) == ("admitted", "admitted")
+    assert not (first.prompts and second.prompts)

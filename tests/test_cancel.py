@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from heddle import macro, retry, subjects
+from heddle.broker.cancellations import Cancellations, cancel
 from heddle.control.goals import GoalShown, approve_goal, cancel_goal, goal_shown, new_goal, submit_goal
 from heddle.control.replay import replay
 from heddle.control.tasks import cancel_task, task_history, task_shown
@@ -281,3 +282,14 @@ async def test_the_replayed_tasks_of_a_goal_that_has_ended_are_cancelled(ground:
     async with ground.router():
         outcome = await ended(ground, f"{goal_id}-1", generation=1)
     assert outcome.error == "cancelled: ada@host cancelled it before it was dispatched"
+
+
+async def test_a_role_forgets_what_was_cancelled_when_the_bucket_does(ground: Ground) -> None:
+    now = 0.0
+    cancellations = Cancellations(ground.client, lambda _: None, lambda: now)
+    await cancel(ground.client, subjects.cancelled_task("t", 0), "ada@host")
+    await cancellations.look()
+    assert cancellations.known
+    now = 24 * 3600.0
+    await cancellations.look()
+    assert not cancellations.known

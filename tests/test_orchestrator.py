@@ -14,14 +14,14 @@ from pydantic import BaseModel
 from heddle import events, macro, person_only, subjects
 from heddle.broker.connect import js_api, submit
 from heddle.control.goals import GoalEnded, approve_goal, goal_followed, goal_state_of, new_goal, submit_goal
-from heddle.errors import ModelUnavailable
+from heddle.errors import ModelUnavailable, SettingsError
 from heddle.goals import GoalState
 from heddle.llm.model import Answer
-from heddle.macros.loading import load
 from heddle.messages import Goal, TaskResult
-from heddle.orchestrator import Orchestrator
+from heddle.orchestrator.orchestrator import Orchestrator
 from heddle.planning.prompt import Prompt
 from heddle.testing import ScriptedModel
+from tests.examples import EXAMPLES
 from tests.support import PATIENCE, RULES, Echoed, Ground, Word, echo, eventually, on_ground, planning, registry_of
 
 HELLO = '{"tasks": [{"macro": "echo", "arguments": {"word": "hello"}}]}'
@@ -75,7 +75,7 @@ async def test_a_model_that_has_answered_is_never_overruled_by_phrases(ground: G
 
 
 async def test_without_phrases_a_goal_waits_in_its_stream_until_the_model_is_back(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("heddle.orchestrator.MODEL_DELAY", 0.1)
+    monkeypatch.setattr("heddle.orchestrator.orchestrator.MODEL_DELAY", 0.1)
     model = ScriptedModel(*[ModelUnavailable("no server", "start it")] * 3, HELLO)
     async with ground.router(), ground.worker(), ground.orchestrator(model, "off"):
         result = await ended(ground, new_goal("say hello"))
@@ -187,9 +187,12 @@ async def test_a_model_call_that_its_process_died_in_is_counted_in_the_record(gr
     assert final.output["model_calls"] == 2
 
 
-async def test_a_model_that_was_away_was_not_called(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("heddle.orchestrator.MODEL_DELAY", 0.1)
-    model = ScriptedModel(ModelUnavailable("no server", "start it"), HELLO)
+@pytest.mark.parametrize(
+    "error", [ModelUnavailable("no server", "start it"), SettingsError("egress is none, and it is at a public address")]
+)
+async def test_a_model_that_was_away_or_forbidden_was_not_called(ground: Ground, error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("heddle.orchestrator.orchestrator.MODEL_DELAY", 0.1)
+    model = ScriptedModel(error, HELLO)
     async with ground.router(), ground.worker(), ground.orchestrator(model, "off"):
         assert (await ended(ground, new_goal("say hello"))).output["model_calls"] == 1
 
@@ -198,10 +201,10 @@ async def test_a_model_that_was_away_was_not_called(ground: Ground, monkeypatch:
 async def test_an_answer_that_cannot_be_stored_yet_is_kept_and_not_asked_for_again(
     ground: Ground, answer: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("heddle.orchestrator.FULL_DELAY", 0.05)
+    monkeypatch.setattr("heddle.orchestrator.orchestrator.FULL_DELAY", 0.05)
     model = ScriptedModel(answer)
     async with ground.router(), ground.worker(), ground.orchestrator(model, "off") as orchestrator:
-        put, publish, refused = orchestrator.records.put, orchestrator.outbox.publish, list[str]()
+        bucket, publish, refused = orchestrator.records.bucket, orchestrator.outbox.publish, list[str]()
 
         def refusing(go_on: Any, first: Any) -> Any:
             async def work(*args: Any, **kwargs: Any) -> Any:
@@ -212,7 +215,7 @@ async def test_an_answer_that_cannot_be_stored_yet_is_kept_and_not_asked_for_aga
 
             return work
 
-        orchestrator.records.put = refusing(put, "goal-")  # type: ignore[method-assign]
+        bucket.put = refusing(bucket.put, "goal-")  # type: ignore[method-assign]
         orchestrator.outbox.publish = refusing(publish, "heddle.dead.")  # type: ignore[method-assign]
         await ended(ground, new_goal("say hello"))
         await ground.empty(subjects.GOALS)
@@ -321,7 +324,7 @@ async def test_a_goals_underscored_keys_priority_and_request_reach_its_tasks(gro
 
 
 async def test_the_goal_about_the_last_three_changes_plans_to_exactly_one_task(ground: Ground) -> None:
-    async with ground.orchestrator(None, "first", load(["workflows"])):
+    async with ground.orchestrator(None, "first", EXAMPLES):
         await ground.publish(
             "heddle.goals.incoming",
             {"goal_id": "g1", "instruction": "Check the last 3 PRs in acme/checkout and tag them using conventional commits"},

@@ -8,8 +8,8 @@ from typing import Any
 
 from heddle import events
 from heddle.errors import Code
+from heddle.orchestrator.planning_log import PlanningLog
 from heddle.planning.plan import Plan, Review, Usage, Value
-from heddle.planning_log import PlanningLog
 from heddle.telemetry.observer import Observer, logger
 
 SENT = Plan(

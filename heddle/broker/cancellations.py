@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -19,6 +21,8 @@ from heddle.messages import task_hash
 _LOOK_EVERY = 5.0
 """Seconds between looks into the bucket, for what was missed while the server was away."""
 _PAGE = 1000
+_KEPT = 86400.0
+"""Seconds that the bucket keeps an entry."""
 
 
 async def cancel(client: Client, key: str, by: str) -> None:
@@ -71,11 +75,15 @@ class Cancellations:
 
     client: Client
     on_new: Callable[[str], None]
+    clock: Callable[[], float] = time.monotonic
     known: dict[str, str] = field(default_factory=dict)
+    _heard: deque[tuple[float, str]] = field(default_factory=deque)
     _next: int = 1
 
     async def look(self) -> None:
-        """Read what came since the last look; what the server does not give now is read by a later one."""
+        """Forget what the bucket has forgotten, and read what came since the last look; what the server does not give now comes later."""
+        while self._heard and self._heard[0][0] <= self.clock() - _KEPT:
+            del self.known[self._heard.popleft()[1]]
         with suppress(BrokerError):
             await self.read()
 
@@ -98,6 +106,7 @@ class Cancellations:
     def _take(self, key: str, by: bytes) -> None:
         if key not in self.known:
             self.known[key] = by.decode(errors="replace") or "somebody"
+            self._heard.append((self.clock(), key))
             self.on_new(key)
 
 

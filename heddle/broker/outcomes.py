@@ -6,7 +6,7 @@ from nats.aio.client import Client
 
 from heddle import subjects
 from heddle.broker.connect import MAXIMUM_REACHED, last_on_subject
-from heddle.broker.relay import Outbox
+from heddle.broker.outbox import Outbox
 from heddle.errors import Refused
 
 

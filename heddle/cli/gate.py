@@ -39,7 +39,7 @@ ALLOW_LIST = Path("gate-allow.yaml")
 _TOLD = 8
 """Unknown lines that are shown; `-o json` has all."""
 
-Paths = Annotated[list[str], typer.Argument(metavar="PATH…", help="Logs: files, folders of them, or `stream`.", show_default=False)]
+Paths = Annotated[list[str], typer.Argument(metavar="PATH", help="Logs: files, folders of them, or `stream`.", show_default=False)]
 Window = Annotated[str | None, typer.Option("--window", help="Only sessions of this last while, such as 24h. Default: all.")]
 MinSupport = Annotated[int, typer.Option("--min-support", min=2, help="Sessions that must have a sequence.")]
 MinLength = Annotated[int, typer.Option("--min-length", min=2, help="Calls that a sequence must have.")]

@@ -1,16 +1,15 @@
-"""The `heddle` command. A command's module is imported when it is asked for: half of what all of them need would take half a second."""
+"""The `heddle` command."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import import_module
 from importlib.metadata import version
 from types import MappingProxyType
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import typer
-from typer.core import TyperGroup
-from typer.main import get_command, get_group
+
+from heddle.cli.on_demand import on_demand
 
 COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -35,30 +34,9 @@ COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
 """Every command and where it is: a function, or a Typer with commands of its own."""
 
 
-class _OnDemand(TyperGroup):
-    """A group whose commands are imported when they are asked for."""
-
-    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002  # the signature is Typer's
-        return list(COMMANDS)
-
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002
-        if cmd_name not in COMMANDS:
-            return None
-        module, _, attribute = COMMANDS[cmd_name].partition(":")
-        found = getattr(import_module(module), attribute)
-        if isinstance(found, typer.Typer):
-            command: Any = get_group(found)
-        else:
-            alone = typer.Typer(add_completion=False)
-            alone.command(cmd_name)(found)
-            command = get_command(alone)
-        command.name = cmd_name
-        return command
-
-
 app = typer.Typer(
     name="heddle",
-    cls=_OnDemand,
+    cls=on_demand(COMMANDS),
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,

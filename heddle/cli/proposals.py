@@ -70,14 +70,20 @@ async def write_proposals(report: Report, registry: Registry, folder: Path | Non
     for finding in report.unencoded:
         try:
             proposal = suggest(finding.pattern, report.sessions, tools, taken, others)
+            while folder is not None and _is_there(folder, proposal.name):
+                taken.add(proposal.name)
+                proposal = suggest(finding.pattern, report.sessions, tools, taken, others)
         except DefinitionError as error:
             written.append(Written(finding.pattern.name, finding.pattern.name, "", 0, (), problem=str(error)))
             continue
-        if folder is not None and (folder / f"{proposal.name}.py").exists():
-            proposal = suggest(finding.pattern, report.sessions, tools, taken | {proposal.name}, others)
         taken.add(proposal.name)
         written.append(await _written(proposal, finding, registry, folder))
     return written
+
+
+def _is_there(folder: Path, name: str) -> bool:
+    """Is something in the folder that a macro of this name would write over?"""
+    return (folder / f"{name}.py").exists() or (folder / "fixtures" / name).exists()
 
 
 async def _written(proposal: Suggestion, finding: Finding, registry: Registry, folder: Path | None) -> Written:

@@ -15,15 +15,16 @@ from nats.aio.client import Client
 from heddle.broker.server import Server, embedded
 from heddle.cli.options import SERVER_FILE
 from heddle.cli.roles import Ground, ground, read_rules
-from heddle.cli.run import worker_command
+from heddle.cli.run_worker import worker_command
 from heddle.control.fleet import workers
 from heddle.errors import HeddleError
 from heddle.macros.loading import load
-from heddle.orchestrator import Orchestrator, orchestrating
+from heddle.orchestrator.orchestrator import Orchestrator, orchestrating
 from heddle.planners import planner_for
 from heddle.router.reload import FileSource, reloading
 from heddle.router.router import Router, routing
 from heddle.settings import Settings
+from heddle.subjects import FRONTIER
 from heddle.worker.supervisor import Supervisor, supervising
 
 _WORKER_START = 30.0
@@ -55,7 +56,8 @@ async def system(
     """Run everything for as long as the block runs.
 
     Args:
-        settings: all settings; phrases stand in for the model unless the settings say otherwise.
+        settings: all settings; phrases stand in for the model unless the settings say otherwise. With a frontier model, a second worker
+            process serves its tier.
         rules: the rules file.
         macros: where macros come from.
         root: the folder that the example macros look at, whatever the settings say of a forge; None leaves it to the settings.
@@ -74,13 +76,18 @@ async def system(
     with embedded(store, port=port) as server:
         forge = {} if root is None else {"HEDDLE_FORGE__ROOT": str(root), "HEDDLE_FORGE__KIND": "local"}
         env = {**os.environ, "NATS_URL": server.url, **forge}
+        novel = settings.frontier.provider is not None
+
+        def process(number: int) -> list[str]:
+            return worker_command(macros, log_level, tiers=[FRONTIER] if number else None)
+
         async with (
             planner_for(registry, settings) as planner,
             ground(server.url, "system", settings, log_level=log_level) as on,
             routing(on.client, on.streams, read, settings.router, on.observer, on.replica, audit_decisions=recorded) as router,
             reloading(router, FileSource(rules)),
             orchestrating(on.client, on.streams, planner, settings.orchestrator, on.observer, on.replica) as orchestrator,
-            supervising(lambda _: worker_command(macros, log_level), settings.worker, on.observer, env=env) as worker,
+            supervising(process, settings.worker, on.observer, env=env, processes=2 if novel else 1) as worker,
         ):
             await _announced(on.client, worker)
             yield System(server, on, router, orchestrator, worker)

@@ -25,6 +25,7 @@ from heddle.macros.loading import load
 from heddle.planner import make_planner
 from heddle.router.rules import uncovered
 from heddle.settings import load_settings
+from heddle.subjects import FRONTIER, NOVEL
 from heddle.web.shelf import Shelf, shelf_of
 
 STORE = Path(".heddle/store")
@@ -93,8 +94,9 @@ def _greet(running: System, rules: Path, dashboard_address: str) -> None:
     out = console()
     out.print(f"[bold]heddle is up[/] at {running.server.url} (nats-server {running.server.version}, store {escape(str(STORE))})")
     out.print(f"rules {escape(str(rules))}, digest {running.router.rules.digest}; macros {', '.join(sorted(planner.offers.macros))}")
-    for line in missing_rules(uncovered(running.router.rules, planner.offers.macros), rules):
-        aside().print(f"[yellow]missing:[/] {escape(line)}")
+    if planner.settings.frontier.provider is not None:
+        out.print(f"novel goals and fallbacks go to {escape(planner.settings.frontier.provider)} (frontier.provider)")
+    _tell_missing(running, rules)
     example = next((goal for macro in planner.offers.newest() for goal, _ in macro.examples), "what you want")
     out.print(f"dashboard {dashboard_address}")
     out.print(
@@ -142,6 +144,18 @@ async def _reload_macros(running: System, macros: list[str], rules: Path) -> Non
         running.ground.observer.see(events.MACROS_REFUSED, "the macros were refused; the good ones stay in use", problem=str(error))
         return
     running.ground.observer.see(events.MACROS_LOADED, "macros were read again", macros=sorted(registry.macros))
-    for line in missing_rules(uncovered(running.router.rules, registry.macros), rules):
-        aside().print(f"[yellow]missing:[/] {escape(line)}")
+    _tell_missing(running, rules)
     running.worker.restart()
+
+
+def _tell_missing(running: System, rules: Path) -> None:
+    """Tell what is served and has no rule."""
+    planner = running.orchestrator.planner
+    novel = planner.settings.frontier.provider is not None
+    lines = missing_rules(uncovered(running.router.rules, {*planner.offers.macros, *([NOVEL] if novel else [])}), rules)
+    if novel and FRONTIER not in running.router.rules.tiers:
+        lines.append(
+            f"the tier {FRONTIER!r} is not declared: novel tasks would end as unknown_tier. Add to tiers in {rules}:  {FRONTIER}: {{}}"
+        )
+    for line in lines:
+        aside().print(f"[yellow]missing:[/] {escape(line)}")

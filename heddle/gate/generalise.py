@@ -324,7 +324,9 @@ def _composed(there: list[Any], values: list[Any], learnt: _Learnt, slot: int, p
         key = _template([next(iter(value)) for value in there], learnt, slot, (*path, "key"))
         inner = _template([next(iter(value.values())) for value in there], learnt, slot, (*path, "value"))
         template = Entries(((key, inner),))
-    if template is not None and any(isinstance(leaf, Result) for leaf in leaves_of(template)):
+    if template is not None and (
+        learnt.parameters.keys() == before.keys() or any(isinstance(leaf, Result) for leaf in leaves_of(template))
+    ):
         return template
     learnt.parameters.clear()
     learnt.parameters.update(before)

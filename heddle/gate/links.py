@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from itertools import chain
+from itertools import islice
 from typing import Any, Final
 
 from heddle.gate.reading import Session
@@ -39,42 +39,41 @@ def _shared(session: Session) -> list[set[Any]]:
     """For each call the values that another call of the session holds too."""
     held: list[set[Any]] = []
     known: set[Any] = set()
+    twice: set[Any] = set()
     quotable: dict[str, set[str]] = {}
     for call in session.calls:
-        values = _telling(call.arguments)
-        for text in [value for value in values if type(value) is str and " " in value]:
+        values, texts = _telling(call.arguments)
+        for text in texts:
             values |= _quoted(text, known, quotable)
-        gives = _telling(call.result)
-        for value in gives:
-            if type(value) is str and " " in value:
-                quotable.setdefault(value.split(" ", 1)[0], set()).add(value)
+        gives, texts = _telling(call.result)
+        for text in texts:
+            quotable.setdefault(text.split(" ", 1)[0], set()).add(text)
         values |= gives
+        twice |= known & values
         known |= values
         held.append(values)
-    counts = Counter(chain.from_iterable(held))
-    twice = {value for value, count in counts.items() if count > 1}
     return [values & twice for values in held]
 
 
-def _telling(whole: Any) -> set[Any]:
-    """The values in a JSON value that two calls seldom hold by chance."""
+def _telling(whole: Any) -> tuple[set[Any], list[str]]:
+    """The values in a JSON value that two calls seldom hold by chance, and those of them that are several words."""
     found: set[Any] = set()
-    left = [whole]
-    looked = 0
-    while left and looked < MOST_LEAVES:
-        looked += 1
-        value = left.pop()
+    texts = []
+    parts = [whole]
+    for value in islice(parts, MOST_LEAVES):  # which grow meanwhile
         kind = type(value)
         if kind is str:
             if len(value) >= _SHORTEST:
                 found.add(value)
+                if " " in value:
+                    texts.append(value)
         elif kind is dict:
-            left.extend(value.values())
+            parts += value.values()
         elif kind is list:
-            left.extend(value)
+            parts += value
         elif (kind is int and abs(value) >= _LARGE) or (kind is float and value != round(value)):
             found.add(value)
-    return found
+    return found, texts
 
 
 def _quoted(text: str, known: set[Any], quotable: dict[str, set[str]]) -> set[Any]:
@@ -82,6 +81,6 @@ def _quoted(text: str, known: set[Any], quotable: dict[str, set[str]]) -> set[An
     words = set(text.translate(_APART).split())
     found = known & words
     found |= known & {word.rstrip(_ENDING) for word in words if word[-1] in _ENDING}
-    for word in words & quotable.keys():
+    for word in quotable.keys() & words:
         found.update(whole for whole in quotable[word] if whole in text)
     return found

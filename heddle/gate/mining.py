@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from math import log2
 from typing import Final, NamedTuple
 
@@ -155,7 +156,7 @@ def _join_all(rows: list[_Row], kinds: _Kinds, min_support: int) -> list[_Row]:
     of_session = [number for number, row in enumerate(rows) for _ in range(0, len(row), PIECE)]
     counts = Counter(part.kind for row in rows for part in row)
     near = [_neighbours(piece) for piece in pieces]
-    of_pieces = [_pairs(piece, of_piece) for piece, of_piece in zip(pieces, near, strict=True)]
+    of_pieces = [_pairs(of_piece) for of_piece in near]
     pairs: dict[_Pair, _Seen] = {}
     for number, of_piece in enumerate(of_pieces):
         _recount(pairs, number, {}, of_piece)
@@ -163,7 +164,7 @@ def _join_all(rows: list[_Row], kinds: _Kinds, min_support: int) -> list[_Row]:
         for number in sorted(set().union(*(pairs[pair].pieces for pair in joins))):
             pieces[number] = _joined(pieces[number], near[number], joins, counts)
             near[number] = _neighbours(pieces[number])
-            before, of_pieces[number] = of_pieces[number], _pairs(pieces[number], near[number])
+            before, of_pieces[number] = of_pieces[number], _pairs(near[number])
             _recount(pairs, number, before, of_pieces[number])
     joined: list[_Row] = [[] for _ in rows]
     for number, piece in zip(of_session, pieces, strict=True):
@@ -171,38 +172,43 @@ def _join_all(rows: list[_Row], kinds: _Kinds, min_support: int) -> list[_Row]:
     return joined
 
 
-_Near = list[tuple[int, int, bool]]
+_Near = list[tuple[int, int, bool, _Pair]]
 _Counts = dict[_Pair, tuple[int, int]]
+_NONE: Final = (0, 0)
 
 
 def _neighbours(row: _Row) -> _Near:
-    """Pairs of places in a row that may be joined, and whether they hold the same telling value."""
+    """Pairs of places in a row that may be joined, whether they hold the same telling value, and of which kinds they are."""
     found = []
-    for left in range(len(row) - 1):
-        values = row[left].values
-        linked = bool(values) and not values.isdisjoint(row[left + 1].values)
-        found.append((left, left + 1, linked))
-        right = left + 2
-        while values and not linked and right < len(row) and right - left <= MOST_BETWEEN + 1 and len(row[right - 1].calls) == 1:
-            linked = not values.isdisjoint(row[right].values)
-            if linked and all(between.values.isdisjoint(row[right].values) for between in row[left + 1 : right]):
-                found.append((left, right, True))
-            right += 1
+    for left, (part, following) in enumerate(pairwise(row)):
+        one, values, other = part.kind, part.values, following.kind
+        linked = not values.isdisjoint(following.values)
+        found.append((left, left + 1, linked, (one, other) if one <= other else (other, one)))
+        if linked or not values or len(following.calls) > 1:
+            continue
+        for right in range(left + 2, min(left + 2 + MOST_BETWEEN, len(row))):
+            further = row[right]
+            if not values.isdisjoint(further.values):
+                if all(between.values.isdisjoint(further.values) for between in row[left + 1 : right]):
+                    other = further.kind
+                    found.append((left, right, True, (one, other) if one <= other else (other, one)))
+                break
+            if len(further.calls) > 1:
+                break
     return found
 
 
-def _pairs(row: _Row, near: _Near) -> _Counts:
+def _pairs(near: _Near) -> _Counts:
     """How often two kinds are neighbours in a row, and how often they hold the same telling value then."""
     pairs: _Counts = {}
     ends: dict[int, int] = {}
-    for left, right, linked in near:
-        one, other = row[left].kind, row[right].kind
+    for left, right, linked, pair in near:
+        one, other = pair
         if one == other:
             if ends.get(one, -1) >= left:
                 continue  # of a run of one kind each is in one pair only
             ends[one] = right
-        pair = (one, other) if one <= other else (other, one)
-        times, links_of = pairs.get(pair, (0, 0))
+        times, links_of = pairs.get(pair, _NONE)
         pairs[pair] = (times + 1, links_of + linked)
     return pairs
 
@@ -217,13 +223,13 @@ def _recount(pairs: dict[_Pair, _Seen], number: int, before: _Counts, after: _Co
         seen.pieces.discard(number)
         if not seen.pieces:
             del pairs[pair]
-    for pair, (times, linked) in after.items():
-        had = before.get(pair)
-        if had == (times, linked):
+    for pair, now in after.items():
+        had = before.get(pair, _NONE)
+        if had == now:
             continue
         seen = pairs.get(pair) or pairs.setdefault(pair, _Seen())
-        seen.times += times - (had[0] if had else 0)
-        seen.linked += linked - (had[1] if had else 0)
+        seen.times += now[0] - had[0]
+        seen.linked += now[1] - had[1]
         seen.pieces.add(number)
 
 
@@ -275,18 +281,18 @@ def _bits(count: int) -> float:
 
 def _joined(row: _Row, near: _Near, joins: Mapping[_Pair, int], counts: Counter[int]) -> _Row:
     """A row with its neighbours joined, and so counted; what stood between two of them comes after."""
-    gone: set[int] = set()
-    became: dict[int, _Part] = {}
-    for left, right, _ in near:
-        one, other = row[left], row[right]
-        kind = joins.get((one.kind, other.kind) if one.kind <= other.kind else (other.kind, one.kind))
-        if kind is not None and gone.isdisjoint((left, right)) and left not in became and right not in became:
-            gone.add(right)
+    became: list[_Part | None] = [*row]
+    done: set[int] = set()
+    for left, right, _, pair in near:
+        if pair in joins and left not in done and right not in done:
+            one, other, kind = row[left], row[right], joins[pair]
+            done |= {left, right}
             became[left] = _Part(kind, tuple(sorted(one.calls + other.calls)), one.values | other.values)
+            became[right] = None
             counts[one.kind] -= 1
             counts[other.kind] -= 1
             counts[kind] += 1
-    return [became.get(at, part) for at, part in enumerate(row) if at not in gone] if gone else row
+    return [part for part in became if part is not None]
 
 
 # --- what was found
@@ -340,9 +346,10 @@ def _cover(row: _Row, wanted: list[tuple[int, dict[int, int]]], kinds: _Kinds) -
     for at, kind in enumerate(kind_at):
         places.setdefault(kind, []).append(at)
     owner = [-1] * len(row)
+    left = {kind: len(there) for kind, there in places.items()}
     heads: dict[int, _Part] = {}
     for kind, methods in wanted:
-        if not methods.keys() <= places.keys():
+        if not methods.keys() <= places.keys() or any(left[method] < times for method, times in methods.items()):
             continue
         free = sorted([at for method in methods for at in places[method] if owner[at] < 0])
         length = len(kinds.methods[kind])
@@ -353,6 +360,7 @@ def _cover(row: _Row, wanted: list[tuple[int, dict[int, int]]], kinds: _Kinds) -
             if run := _run(kind_at, free, first, methods.copy(), length, owner):
                 for at in run:
                     owner[at] = start
+                    left[kind_at[at]] -= 1
                 calls = tuple(call for at in run for call in row[at].calls)
                 heads[start] = _Part(kind, calls, frozenset().union(*(row[at].values for at in run)))
     return [heads.get(at, part) for at, part in enumerate(row) if owner[at] in {-1, at}] if heads else row

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from heddle.gate.mining import Run
+
+STATED: Final = 0.5
+"""The goals say a parameter if so many of them state its value."""
 
 Way = tuple[str | int, ...]
 """The keys and places that lead to a part of a JSON value; the place `EACH` is every item of a list."""
@@ -134,6 +137,11 @@ class Parameter:
     seen: tuple[Any, ...]
     stated: float
     chosen: Result | None = None
+
+    @property
+    def is_stated(self) -> bool:
+        """Do the goals say it?"""
+        return self.stated >= STATED
 
 
 @dataclass(frozen=True, slots=True)

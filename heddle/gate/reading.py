@@ -21,13 +21,14 @@ _SESSION_KEYS: Final = ("session", "session_id", "conversation_id", "thread_id",
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where something stands: a file, or the stream, and a line (of a transcript in one JSON value: its first)."""
+    """Where something stands: a file, or the stream, and a line (of one JSON value: its first); of a list there, which item."""
 
     file: str
     line: int
+    item: int | None = None
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}"
+        return f"{self.file}:{self.line}" if self.item is None else f"{self.file}[{self.item}]:{self.line}"
 
 
 @dataclass(slots=True)
@@ -185,10 +186,9 @@ def _read_value(place: Place, value: Any, logs: Logs) -> None:
             _add_transcript(read_transcript(value, str(place)), [place] * len(value), logs)
         case {"goal_id": str(), "tasks": list()}:
             logs.goals.append(_planned_goal(place, value))
-        case list():
+        case [{}, *_]:
             for number, item in enumerate(value, 1):
-                named = Place(f"{place.file}[{number}]", place.line) if isinstance(item, Mapping) and "messages" in item else place
-                _read_value(named, item, logs)
+                _read_value(replace(place, item=number), item, logs)
         case _:
             logs.unknown.append((place, "no event, no transcript and no goal record"))
 

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
-from heddle.gate.mining import Mined
+from heddle.gate.mining import Run
 from heddle.gate.reading import Session
+
+
+class Covered(NamedTuple):
+    """A sequence that a macro does, with its runs, those that failed too; `unsaid` are fields that it must be given, and the goals do not say."""
+
+    macro: str
+    runs: Sequence[Run]
+    unsaid: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -20,6 +28,7 @@ class Saving:
         part: those in which some do.
         calls: of the whole ones; `tokens` and `cost` (dollars) likewise.
         macros: those that do it.
+        unsaid: fields of theirs that the goals do not say, such as `post.text`: the planner cannot fill them.
     """
 
     kind: Literal["novel", "fallback", "other"]
@@ -31,20 +40,29 @@ class Saving:
     tokens: int = 0
     cost: float = 0.0
     macros: tuple[str, ...] = ()
+    unsaid: tuple[str, ...] = ()
 
     @property
     def to_remove(self) -> bool:
-        """Would none of its sessions be needed?"""
-        return self.kind != "other" and self.whole == self.sessions
+        """Would none of its sessions be needed, and can its goals be planned to the macros?"""
+        return self.kind != "other" and self.whole == self.sessions and not self.unsaid
 
     def as_json(self) -> dict[str, Any]:
         """For `-o json`, and to be told."""
-        return {**asdict(self), "macros": list(self.macros), "to_remove": self.to_remove, "advice": self.advice}
+        return {
+            **asdict(self),
+            "macros": list(self.macros),
+            "unsaid": list(self.unsaid),
+            "to_remove": self.to_remove,
+            "advice": self.advice,
+        }
 
     @property
     def advice(self) -> str | None:
-        """What to take out of the settings or the macro now."""
+        """What to take out of the settings or the macro now, or why not yet."""
         match self.kind:
+            case "novel" if self.unsaid and self.whole == self.sessions:
+                return f"keep the category `novel.{self.name}` for now: its goals do not say {', '.join(self.unsaid)}"
             case "novel" if self.to_remove:
                 return f"remove the category `novel.{self.name}` from the settings: {', '.join(self.macros)} does what its goals ask for"
             case "fallback" if self.to_remove:
@@ -53,17 +71,17 @@ class Saving:
                 return None
 
 
-def savings(sessions: Sequence[Session], covered: Iterable[tuple[str, Mined]]) -> list[Saving]:
+def savings(sessions: Sequence[Session], covered: Iterable[Covered]) -> list[Saving]:
     """What would have been saved, for each kind of sessions in which something would; those that saved most first.
 
     Args:
         sessions: those that the sequences were mined from.
-        covered: the sequences that macros do, each with its macro.
+        covered: the sequences that macros do.
     """
-    done: dict[int, dict[int, str]] = {}
-    for macro, mined in covered:
-        for run in mined.runs:
-            done.setdefault(run.session, {}).update(dict.fromkeys(run.calls, macro))
+    done: dict[int, dict[int, Covered]] = {}
+    for one in covered:
+        for run in one.runs:
+            done.setdefault(run.session, {}).update(dict.fromkeys(run.calls, one))
     found: dict[tuple[Literal["novel", "fallback", "other"], str], Saving] = {}
     for number, session in enumerate(sessions):
         if not session.calls:
@@ -85,8 +103,9 @@ def _key(session: Session) -> tuple[Literal["novel", "fallback", "other"], str]:
     return "other", ""
 
 
-def _add(saving: Saving, session: Session, done: dict[int, str]) -> None:
-    saving.macros = tuple(dict.fromkeys((*saving.macros, *done.values())))
+def _add(saving: Saving, session: Session, done: dict[int, Covered]) -> None:
+    saving.macros = tuple(dict.fromkeys((*saving.macros, *(one.macro for one in done.values()))))
+    saving.unsaid = tuple(dict.fromkeys((*saving.unsaid, *(f"{one.macro}.{name}" for one in done.values() for name in one.unsaid))))
     if any(call.error is None and at not in done for at, call in enumerate(session.calls)):
         saving.part += 1
         return

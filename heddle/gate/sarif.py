@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from typing import Any, Final
+from urllib.parse import quote
 
 from heddle.gate.reading import Place
 from heddle.gate.scanning import Finding, Report
@@ -70,7 +71,12 @@ def _result(rule: str, text: str, place: Place, known_by: str) -> dict[str, Any]
         "level": _RULES[rule][1],
         "message": {"text": text},
         "locations": [
-            {"physicalLocation": {"artifactLocation": {"uri": place.file.replace("\\", "/")}, "region": {"startLine": max(1, place.line)}}}
+            {
+                "physicalLocation": {
+                    "artifactLocation": {"uri": quote(place.file.replace("\\", "/"))},
+                    "region": {"startLine": max(1, place.line)},
+                }
+            }
         ],
         "partialFingerprints": {"sequence/v1": hashlib.sha256(f"{rule} {known_by}".encode()).hexdigest()[:32]},
     }

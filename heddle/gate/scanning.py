@@ -10,10 +10,10 @@ from typing import Literal
 from heddle.gate.allowing import Allowance, allowing, expired
 from heddle.gate.coverage import Cover, covering
 from heddle.gate.generalise import failed_calls, generalise
-from heddle.gate.mining import Mined, mine
+from heddle.gate.mining import Mined, Run, mine
 from heddle.gate.patterns import Pattern
 from heddle.gate.reading import Logs, Place, Session
-from heddle.gate.retirement import Saving, savings
+from heddle.gate.retirement import Covered, Saving, savings
 from heddle.gate.together import Together, planned_together
 
 Status = Literal["unencoded", "allowed", "covered"]
@@ -27,6 +27,7 @@ class Finding:
         status: `covered` if a macro does it, `allowed` if the allow-list has it, else `unencoded`.
         place: where its first run begins.
         goals: what people asked for, in the runs.
+        unsaid: fields that its macro must be given, and the goals do not say.
     """
 
     pattern: Pattern
@@ -35,7 +36,13 @@ class Finding:
     place: Place
     goals: tuple[str, ...]
     macro: str | None = None
+    unsaid: tuple[str, ...] = ()
     allowance: Allowance | None = None
+
+    @property
+    def all_runs(self) -> tuple[Run, ...]:
+        """Its runs, and those that ended in a failure."""
+        return (*self.mined.runs, *(run for failure in self.pattern.failures for run in failure.runs))
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +101,7 @@ def scan(
         sessions=sessions,
         findings=findings,
         together=tuple(planned_together(logs.goals, parents, min_support)),
-        savings=tuple(savings(sessions, [(finding.macro, finding.mined) for finding in findings if finding.macro is not None])),
+        savings=tuple(savings(sessions, [Covered(one.macro, one.all_runs, one.unsaid) for one in findings if one.macro is not None])),
         expired=tuple(gone),
         unused=tuple(one for one in allowances if one not in used and one not in gone),
     )
@@ -108,16 +115,17 @@ def _finding(
     allowances: Sequence[Allowance],
     today: date,
 ) -> Finding:
-    macro = covering(pattern, covers)
-    allowance = None if macro else allowing(pattern, allowances, today)
+    cover = covering(pattern, covers)
+    allowance = None if cover else allowing(pattern, allowances, today)
     first = mined.runs[0]
     goals = (sessions[run.session].calls[run.calls[0]].goal for run in mined.runs)
     return Finding(
         pattern=pattern,
         mined=mined,
-        status="covered" if macro else "allowed" if allowance else "unencoded",
+        status="covered" if cover else "allowed" if allowance else "unencoded",
         place=sessions[first.session].places[first.calls[0]],
         goals=tuple(dict.fromkeys(goal for goal in goals if goal)),
-        macro=macro,
+        macro=cover.macro if cover else None,
+        unsaid=tuple(one.name for one in pattern.parameters if cover and one.name in cover.required and not one.is_stated),
         allowance=allowance,
     )

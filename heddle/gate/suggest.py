@@ -40,8 +40,8 @@ from heddle.gate.shapes import Shape, shape_from, shape_of
 from heddle.macros.fixtures import Answer
 from heddle.macros.schema import compile_schema
 
-STATED: Final = 0.5
-"""A parameter whose value the goals of so many runs state is required; another has a default."""
+AGAIN: Final = 0.1
+"""A last call that so many runs made once more may be a loop."""
 MOST_EXAMPLES: Final = 4
 MOST_FIXTURES: Final = 3
 MOST_PHRASES: Final = 3
@@ -159,7 +159,7 @@ def suggest(
         examples=examples,
         phrases=_phrases(fields, calls),
         fixtures=tuple(_fixtures(pattern, steps, errors, calls)),
-        decisions=tuple(_decisions(pattern, tools, others)),
+        decisions=(*_decisions(pattern, tools, others), *_made_again(pattern, sessions)),
         taken=frozenset(titles),
     )
 
@@ -301,11 +301,11 @@ def _field(parameter: Parameter, runs: Sequence[Sequence[Call]], pattern: Patter
     shape = shape_from(parameter.seen, f"{parameter.name} item", titles)
     goals = any(call.goal for run in runs for call in run)
     usual, times = _usual(parameter.seen)
-    if parameter.chosen is not None and parameter.stated < STATED:
+    if parameter.chosen is not None and not parameter.is_stated:
         source = pattern.calls[parameter.chosen.call]
         way = ".".join(map(str, parameter.chosen.way))
         return Field(parameter, shape, True, decide=f"whoever ran it chose this from the result of {source.name} ({way}): by what?")
-    if not goals or parameter.stated >= STATED:
+    if not goals or parameter.is_stated:
         return Field(parameter, shape, True)
     if 2 * times >= len(parameter.seen):
         told = f"the goals do not say this; {times} of {len(parameter.seen)} runs had the default"
@@ -494,3 +494,15 @@ def _decisions(pattern: Pattern, tools: Mapping[str, Any], others: Sequence[Patt
         if more and not mine - Counter(other.methods):
             found.append(f"{other.support} other sessions did this and {', '.join(sorted(more))} besides: {other.name}")
     return found
+
+
+def _made_again(pattern: Pattern, sessions: Sequence[Session]) -> list[str]:
+    """The last call, if many runs made it once more: mostly for the next item of a list."""
+    last = pattern.calls[-1].name
+    if last == pattern.calls[0].name:
+        return []  # what comes then may be the next run
+    after = [next((call for call in sessions[run.session].calls[max(run.calls) + 1 :] if call.error is None), None) for run in pattern.runs]
+    times = sum(call is not None and call.name == last for call in after)
+    if times < 2 or times < AGAIN * len(pattern.runs):
+        return []
+    return [f"{times} of {len(pattern.runs)} runs called {last} again: does it go through a list? Then write the loop"]

@@ -9,7 +9,7 @@ from nats.aio.client import Client
 
 from heddle import deadletters, events
 from heddle.broker.connect import Stored, js_api
-from heddle.broker.relay import Outbox
+from heddle.broker.outbox import Outbox
 from heddle.deadletters import end_of_task
 from heddle.errors import Code
 from heddle.messages import TaskMessage

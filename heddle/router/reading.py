@@ -19,6 +19,7 @@ from heddle.errors import Problem, RulesError
 from heddle.messages import PRIORITIES, is_name
 from heddle.router.buckets import kept_back
 from heddle.router.rules import DEFAULT_MAX_HOPS, DEFAULT_MAX_PAYLOAD, DEFAULT_RESERVE, Limits, Route, Rules, Tier, WorkerType, digest_of
+from heddle.router.windows import windows_of
 from heddle.units import parse_duration, parse_rate, parse_size, positive_int, share_of
 
 
@@ -90,6 +91,10 @@ class _Reader:
         for priority, share in self.mapping(parts.get("reserve"), f"{path}.reserve", ("low", "normal", "high")).items():
             reserve[priority] = self.scalar(share, f"{path}.reserve.{priority}", share_of, reserve[priority])
         kept: dict[str, int] = {priority: kept_back(reserve.get(priority, 0.0), burst) for priority in PRIORITIES}
+        windows = windows_of(rate, burst) if rate and scope == "cluster" else None
+        if shut := [priority for priority in PRIORITIES if windows and not windows.ever_open(kept[priority])]:
+            told = f"with `scope: cluster` and `burst: {burst}` no window is ever open to {', '.join(shut)}"
+            self.problem(parts["scope"], f"{path}.scope", f"{told}: raise `burst` to 2 or more, or lower `reserve`")
         return Tier(
             name=name,
             rate=rate,

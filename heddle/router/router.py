@@ -16,10 +16,12 @@ from nats.js.errors import KeyWrongLastSequenceError
 
 from heddle import deadletters, events, subjects
 from heddle.broker.cancellations import cancellations, who_cancelled
+from heddle.broker.intake import Delivery, Intake, Source, passed_on
+from heddle.broker.outbox import Headers, Outbox
 from heddle.broker.outcomes import OutcomesFull
 from heddle.broker.periodic import every
-from heddle.broker.relay import Delivery, Headers, Intake, Outbox, Source, looked_after, passed_on
 from heddle.broker.streams import Streams, make_consumer
+from heddle.broker.upkeep import looked_after
 from heddle.deadletters import Ending, end_of_task
 from heddle.envelope import Routable, decode_envelope
 from heddle.errors import BrokerError, Code, DecodeError, Refused

@@ -16,7 +16,8 @@ from nats.aio.client import Client
 from heddle import events, subjects
 from heddle.broker.cancellations import who_cancelled
 from heddle.broker.connect import Stored, js_api, stored_from
-from heddle.broker.relay import Outbox, passed_on
+from heddle.broker.intake import passed_on
+from heddle.broker.outbox import Outbox
 from heddle.errors import BrokerError, Code, DecodeError
 from heddle.messages import TaskMessage, decode
 from heddle.router.ending import Ender

@@ -39,6 +39,10 @@ class Windows:
         oldest = math.ceil(now / self.length - self.burst / self.quota)
         return range(oldest, newest + 1)
 
+    def ever_open(self, kept: int) -> bool:
+        """Whether any window is ever open to who must leave `kept`."""
+        return kept + self.quota < self.burst
+
     def next_opening(self, now: float, kept: int) -> float:
         """When the next window opens to who must leave `kept`; seconds since the epoch."""
         held_back = kept / self.rate

@@ -22,7 +22,7 @@ from typing import Any, Final
 from heddle.errors import DefinitionError, HeddleError
 from heddle.macros.failures import described
 from heddle.macros.loading import AnyMacro, load
-from heddle.macros.macro import AS_WRITTEN
+from heddle.macros.macro import AS_WRITTEN, Macro, with_called
 
 HEADER: Final = struct.Struct(">BI")
 WRITTEN: Final = 0
@@ -45,6 +45,20 @@ def order_of(macro: AnyMacro) -> bytes:
     function = inspect.unwrap(macro.handler)
     file = str(Path(inspect.getfile(function)).resolve())
     return json.dumps(asdict(Order(macro.name, macro.version, function.__module__, file))).encode() + b"\n"
+
+
+def why_unreachable(macro: AnyMacro) -> str | None:
+    """Why another process could not load a macro from its file; None if it can."""
+    function = inspect.unwrap(macro.handler)
+    if function.__module__ == "__main__":
+        return "it stands in the program itself, which would start once more there"
+    if not Path(inspect.getfile(function)).is_file():
+        return "it has none"
+    there = vars(sys.modules.get(function.__module__, sys)).values()
+    at_the_top = with_called(one for one in there if isinstance(one, Macro))
+    if (macro.name, macro.version) not in {(one.name, one.version) for one in at_the_top}:
+        return "it does not stand at the top of it"
+    return None
 
 
 def source_of(module: str, file: Path) -> str:

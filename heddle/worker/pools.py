@@ -14,7 +14,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +24,7 @@ from typing import Any, Final
 from heddle import children
 from heddle.errors import DefinitionError
 from heddle.macros.loading import AnyMacro
-from heddle.worker.pool_child import FAILED, HEADER, REFUSED, order_of
+from heddle.worker.pool_child import FAILED, HEADER, REFUSED, order_of, why_unreachable
 
 START: Final = 60.0
 """Seconds that a child process may take to start and load a macro."""
@@ -193,6 +193,7 @@ class Processes:
     async def _load(self, seat: _Seat, macro: AnyMacro, order: bytes) -> None:
         if order in seat.loaded:
             return
+        refuse_unreachable([macro])
         try:
             async with asyncio.timeout(START):
                 await seat.ask(order)
@@ -226,6 +227,20 @@ async def processes(size: int | None = None) -> AsyncIterator[Processes]:
         yield pool
     finally:
         await pool.close()
+
+
+def refuse_unreachable(macros: Iterable[AnyMacro]) -> None:
+    """A process loads a macro from the macro's file, so it must be possible to find it there.
+
+    Raises:
+        DefinitionError: one of those for `pool="process"` cannot be found; it says why and what to do.
+    """
+    for macro in macros:
+        if macro.pool == "process" and (why := why_unreachable(macro)):
+            raise DefinitionError(
+                f"{macro.where}: {macro.name} is to run in a process of its own, which loads it from its file, and {why}: "
+                "define it at the top of a file of macros, or use pool='thread'"
+            )
 
 
 async def _new_seat() -> _Seat:

@@ -15,9 +15,11 @@ from nats.aio.client import Client
 
 from heddle import events, subjects
 from heddle.broker.cancellations import cancellations
+from heddle.broker.intake import Delivery, Intake, Source
+from heddle.broker.outbox import Outbox
 from heddle.broker.periodic import every
-from heddle.broker.relay import Delivery, Intake, Outbox, Source, looked_after
 from heddle.broker.streams import Streams, make_consumer
+from heddle.broker.upkeep import looked_after
 from heddle.errors import BrokerError, DefinitionError
 from heddle.macros.catalogue import catalogue_of, contracts
 from heddle.macros.loading import Registry

@@ -14,7 +14,7 @@ from heddle.macros.loading import AnyMacro, Registry
 from heddle.macros.macro import Run, with_called
 from heddle.macros.tools import AllTools, Provider, is_model, needed, tool_name
 from heddle.settings import Settings
-from heddle.worker.pools import Processes, Threads, processes
+from heddle.worker.pools import Processes, Threads, processes, refuse_unreachable
 
 Tools = Mapping[Any, Any]
 
@@ -53,11 +53,12 @@ async def tools_of(
         The tools by type. In the place of one that is made for each run stands how to make it: see `run_tools`.
 
     Raises:
-        DefinitionError: a provider needs what nothing provides, providers need each other in a circle, or one makes a model for
-            a worker that must not have one.
+        DefinitionError: a provider needs what nothing provides, providers need each other in a circle, one makes a model for
+            a worker that must not have one, or a macro is to run in a process that could not load it.
     """
     wanted = with_called(registry.newest() if macros is None else macros)
     refuse_models(registry, tiers, wanted)
+    refuse_unreachable(wanted)
     made: dict[Any, Any] = {Settings: settings}
     async with AsyncExitStack() as stack:
         making = _Making(registry, made, stack, models=set(tiers) == {FRONTIER})
@@ -85,7 +86,7 @@ class _Making:
         if tool in self.made:
             return self.made[tool]
         if tool is AllTools:
-            self.made[tool] = _Workshop(self, self.registry)
+            self.made[tool] = _Workshop(self)
             return self.made[tool]
         provider = self.registry.providers.get(tool)
         if provider is None:
@@ -107,14 +108,13 @@ class _Workshop:
     """All tools of a worker, each made when it is first asked for."""
 
     making: _Making
-    registry: Registry
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def kinds(self) -> Sequence[Any]:
-        return [kind for kind, provider in self.registry.providers.items() if not (is_model(kind) or is_model(provider.make))]
+        return [kind for kind, provider in self.making.registry.providers.items() if not (is_model(kind) or is_model(provider.make))]
 
     def of_macro(self, name: str) -> Sequence[Any]:
-        macro = self.registry.find(name)
+        macro = self.making.registry.find(name)
         kinds = set() if macro is None else {kind for one in with_called([macro]) for kind in one.tools.values()}
         return [kind for kind in self.kinds() if kind in kinds]
 

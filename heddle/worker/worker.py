@@ -17,8 +17,9 @@ from nats.aio.client import Client
 from heddle import deadletters, events, subjects
 from heddle.broker.announcements import announcements
 from heddle.broker.cancellations import Cancellations, who_cancelled
+from heddle.broker.intake import Delivery, Intake, passed_on
+from heddle.broker.outbox import Outbox
 from heddle.broker.outcomes import OutcomesFull, stored_outcome, winner
-from heddle.broker.relay import Delivery, Intake, Outbox, passed_on
 from heddle.deadletters import Ending, end_of_task, make_sure_of_letter
 from heddle.envelope import Work, decode_work
 from heddle.errors import BrokerError, Code, DecodeError, FallBack, MacroFailure, Refused, TryAgain

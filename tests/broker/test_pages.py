@@ -9,8 +9,8 @@ import pytest
 
 from heddle import subjects
 from heddle.broker.connect import js_api, stored_from
+from heddle.broker.outbox import Outbox
 from heddle.broker.pages import ALL, all_between, backwards, bounds, count_from, count_since, first_since, matches, newest_before
-from heddle.broker.relay import Outbox
 from heddle.messages import parse_time
 from tests.support import Ground, on_ground
 

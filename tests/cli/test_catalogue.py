@@ -12,7 +12,8 @@ import pytest
 
 from heddle import children
 from heddle.macros.catalogue import read_catalogue
-from tests.cli.test_commands import HEDDLE, heddle
+from tests.cli.command import heddle
+from tests.cli.test_commands import HEDDLE
 from tests.support import RULES, on_ground
 
 ECHO = """

@@ -17,16 +17,10 @@ import httpx
 import pytest
 
 from heddle import children
+from tests.cli.command import heddle
 from tests.support import RULES, Ground, eventually, on_ground
 
 HEDDLE = [sys.executable, "-m", "heddle"]
-
-
-def heddle(*arguments: str, cwd: Path, url: str | None = None, **env: str) -> subprocess.CompletedProcess[str]:
-    clean = {**os.environ, **env, "XDG_CONFIG_HOME": str(cwd / "none"), "COLUMNS": "200"}
-    if url is not None:
-        clean["NATS_URL"] = url
-    return subprocess.run([*HEDDLE, *arguments], cwd=cwd, env=clean, capture_output=True, text=True, timeout=60, check=False)
 
 
 @pytest.fixture
@@ -203,6 +197,29 @@ async def test_up_serves_a_second_terminal_in_the_same_folder_and_leaves_nothing
     assert (ended, file.exists()) == (0, False)
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+async def test_up_with_a_frontier_model_serves_its_tier_and_says_what_the_rules_lack(tmp_path: Path) -> None:
+    heddle("init", "project", cwd=tmp_path)
+    project, url = tmp_path / "project", f"nats://127.0.0.1:{(port := _free_port())}"
+    (project / "heddle.toml").write_text('[providers.big]\nurl = "http://127.0.0.1:9/v1"\nmodel = "m"\n[frontier]\nprovider = "big"\n')
+    with (tmp_path / "log").open("wb") as log:
+        up = children.start([*HEDDLE, "up", "--port", str(port)], cwd=project, stdout=log, stderr=log)
+        try:
+
+            async def tiers() -> set[str]:
+                done = await asyncio.to_thread(heddle, "status", "-o", "json", cwd=project, url=url)
+                return (
+                    {tier for worker in json.loads(done.stdout)["workers"] for tier in worker["tiers"]} if done.returncode == 0 else set()
+                )
+
+            served = await eventually(tiers, lambda seen: "frontier" in seen)
+        finally:
+            os.kill(up.pid, signal.SIGINT)
+            children.wait(up, 20)
+    log_text = (tmp_path / "log").read_text()
+    assert served > {"frontier"}
+    assert ("macro 'novel' has no rule" in log_text, "the tier 'frontier' is not declared" in log_text) == (True, True)
 
 
 def test_up_on_a_taken_port_says_so(tmp_path: Path) -> None:

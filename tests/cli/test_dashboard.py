@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -12,14 +11,9 @@ import httpx
 import pytest
 
 from heddle import children
+from tests.cli.command import heddle
 
 HEDDLE = [sys.executable, "-m", "heddle"]
-
-
-def heddle(*arguments: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*HEDDLE, *arguments], cwd=cwd, env={**os.environ, **env, "COLUMNS": "200"}, capture_output=True, text=True, timeout=60, check=False
-    )
 
 
 def test_beyond_loopback_without_a_token_it_is_refused_with_what_to_do(tmp_path: Path) -> None:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,6 +16,7 @@ from typer.testing import CliRunner
 from heddle import subjects
 from heddle.cli.main import app
 from heddle.gate.sessions import Call, encode
+from tests.cli import command
 from tests.gate.found import calls, lines
 from tests.support import on_ground
 
@@ -93,9 +92,7 @@ def project(tmp_path: Path) -> Path:
 
 
 def heddle(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    argv = [sys.executable, "-m", "heddle", *arguments]
-    env = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
-    return subprocess.run(argv, cwd=folder, env=env, capture_output=True, text=True, timeout=60, check=False)
+    return command.heddle(*arguments, cwd=folder, **environment)
 
 
 def answer(done: subprocess.CompletedProcess[str]) -> Any:
@@ -142,9 +139,18 @@ def empty(project: Path) -> Path:
 
 def test_a_second_proposal_of_the_same_name_writes_over_nothing(project: Path) -> None:
     (project / "workflows" / "find_then_comment.py").write_text("# mine\n")
+    (project / "workflows" / "fixtures" / "find_then_comment_2").mkdir(parents=True)
     done = heddle(project, "gate", "suggest", "session-logs", "--write", "workflows", "-o", "json")
-    assert answer(done)["macros"][0]["file"] == "workflows/find_then_comment_2.py"
+    assert answer(done)["macros"][0]["file"] == "workflows/find_then_comment_3.py"
     assert (project / "workflows" / "find_then_comment.py").read_text() == "# mine\n"
+
+
+def test_a_proposal_whose_fixtures_do_not_hold_is_told_and_not_written(project: Path) -> None:
+    log = project / "session-logs" / "log.jsonl"
+    log.write_text(log.read_text().replace('"title":', '"heading":'))  # the tool promises a title
+    done = heddle(project, "gate", "suggest", "session-logs", "--write", "workflows", "-o", "json")
+    assert (done.returncode, answer(done)["macros"][0]["problem"].startswith("not written: ")) == (1, True)
+    assert [file.name for file in (project / "workflows").rglob("find*")] == []
 
 
 def test_without_a_folder_the_proposal_is_shown(project: Path) -> None:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.cli import command
 
 MACRO = '''\
 from collections.abc import AsyncIterator
@@ -79,15 +77,7 @@ async def look_up(request: Word, *, dictionary: Dictionary) -> Meaning:
 
 
 def heddle(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "heddle", "macros", *arguments],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return command.heddle("macros", *arguments, cwd=folder, COLUMNS="80")
 
 
 @pytest.fixture
@@ -238,7 +228,7 @@ def test_the_check_can_be_read_by_a_program(project: Path) -> None:
 
 
 def test_the_example_macros_pass_the_strict_check() -> None:
-    done = heddle(ROOT, "check", "--strict")
+    done = heddle(command.ROOT, "check", "--strict")
     assert (done.returncode, "0 errors, 0 warnings" in done.stdout) == (0, True), done.stdout
 
 

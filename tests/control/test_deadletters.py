@@ -11,7 +11,7 @@ import pytest
 
 from heddle import subjects
 from heddle.broker.connect import js_api
-from heddle.broker.relay import Outbox
+from heddle.broker.outbox import Outbox
 from heddle.control.deadletters import OTHERS, Wanted, letter, original, page, scan, stats
 from heddle.control.fixtures import keep
 from heddle.control.replay import drop

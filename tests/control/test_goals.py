@@ -8,12 +8,12 @@ from collections.abc import AsyncIterator
 import pytest
 
 from heddle import events, macro, subjects
-from heddle.amendments import amend
-from heddle.broker.relay import Outbox
+from heddle.broker.outbox import Outbox
 from heddle.control.goals import GoalShown, goal_shown, goals_page, new_goal, newest_final, submit_goal
 from heddle.control.replay import replay
 from heddle.control.tasks import task_history, task_shown, tasks_page
 from heddle.llm.model import Answer
+from heddle.orchestrator.amendments import amend
 from heddle.planning.prompt import Prompt
 from heddle.router.reading import parse_rules
 from heddle.testing import ScriptedModel

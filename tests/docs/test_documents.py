@@ -36,6 +36,8 @@ from heddle.router.cases import parse_cases, run_case
 from heddle.router.reading import parse_rules
 from heddle.settings import Settings, StreamSettings
 from heddle.subjects import GOALS_INCOMING, TASKS_INCOMING
+from tests.cli.command import heddle
+from tests.examples import EXAMPLES
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 DOCUMENTS: Final = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -233,8 +235,7 @@ def test_tables_of_cases_hold_for_the_first_rules_of_their_document(block: Block
 
 @pytest.mark.parametrize("block", blocks("yaml eval"), ids=str)
 def test_cases_for_the_planner_are_such_that_the_example_macros_can_meet_them(block: Block) -> None:
-    registry = load([str(ROOT / "workflows")])
-    assert [told for case in eval_cases.parse_cases(block.text, str(block)) for told in eval_cases.misfits(case, registry)] == []
+    assert [told for case in eval_cases.parse_cases(block.text, str(block)) for told in eval_cases.misfits(case, EXAMPLES)] == []
 
 
 def test_every_column_of_a_recorded_decision_is_there() -> None:
@@ -293,8 +294,7 @@ def test_the_commands_of_the_readme_run(readers_environment: dict[str, str], tmp
     assert {"goal", "task", "status", "dead", "rules"} <= {shlex.split(line)[1] for line in lines}
 
     def run(line: str) -> str | None:
-        argv = _heddle(*shlex.split(line, comments=True)[1:])
-        done = subprocess.run(argv, env=readers_environment, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+        done = heddle(*shlex.split(line, comments=True)[1:], cwd=ROOT, **readers_environment)
         return None if done.returncode == 0 else f"{line}: exit code {done.returncode}\n{done.stdout}{done.stderr}"
 
     with ThreadPoolExecutor(4) as pool:

@@ -9,12 +9,13 @@ import pytest
 
 from heddle.broker.admissions import admissions
 from heddle.errors import ModelError, ModelUnavailable
+from heddle.evaluation import admitting
 from heddle.evaluation.admission import Verdict, admission_cases
 from heddle.evaluation.admitting import admit, digest_of_test
 from heddle.llm.model import Answer, Facts
 from heddle.planning.offer import Offers
 from heddle.planning.prompt import Prompt
-from heddle.settings import FallbackSettings, PlannerSettings, Settings
+from heddle.settings import FallbackSettings, NovelCategory, PlannerSettings, Settings
 from heddle.testing import ScriptedModel
 from tests.evaluation.test_admission import made
 from tests.support import on_ground, registry_of
@@ -173,6 +174,17 @@ def test_another_threshold_is_another_test_and_a_fallback_is_not() -> None:
     assert told != digest_of_test(OFFERS, Settings(fallback=FallbackSettings(threshold=0.9)))
     assert told == digest_of_test(OFFERS, Settings(fallback=FallbackSettings(enabled=True)))
     assert told == digest_of_test(OFFERS, planning(phrases="fallback"))
+
+
+def test_another_prompt_is_another_test() -> None:
+    told = digest_of_test(OFFERS, planning())
+    assert told != digest_of_test(OFFERS, Settings(novel={"writing": NovelCategory(intent="Write a text.")}))
+
+
+def test_another_heddle_is_another_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = digest_of_test(OFFERS, planning())
+    monkeypatch.setattr(admitting, "version", lambda _: "99.0")
+    assert told != digest_of_test(OFFERS, planning())
 
 
 async def test_without_a_digest_of_the_model_nothing_is_kept() -> None:

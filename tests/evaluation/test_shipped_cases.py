@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -14,14 +13,12 @@ from heddle.evaluation.cases import Case, misfits, parse_cases
 from heddle.evaluation.running import attempts
 from heddle.evaluation.scoring import Finding
 from heddle.llm.model import Answer
-from heddle.macros.loading import load
 from heddle.planning.prompt import Prompt
 from heddle.settings import Settings
 from heddle.testing import ScriptedModel
+from tests.examples import EXAMPLES, WORKFLOWS
 
-ROOT: Final = Path(__file__).resolve().parents[2]
-FILE: Final = ROOT / "workflows" / "eval_cases.yaml"
-OFFERS: Final = load([str(ROOT / "workflows")])
+FILE: Final = WORKFLOWS / "eval_cases.yaml"
 CASES: Final = parse_cases(FILE.read_text(), str(FILE))
 
 
@@ -40,7 +37,7 @@ def _stated(arguments: Mapping[str, tuple[Any, ...]], optional: frozenset[str]) 
 
 
 async def planned(model: ScriptedModel | None) -> list[Finding]:
-    return [finding async for finding in attempts(CASES, OFFERS, model, Settings())]
+    return [finding async for finding in attempts(CASES, EXAMPLES, model, Settings())]
 
 
 def tagged(tag: str) -> list[Case]:
@@ -53,17 +50,17 @@ def test_there_are_sixty_or_more_and_some_of_every_sort() -> None:
 
 
 def test_every_case_can_be_met() -> None:
-    assert [told for case in CASES for told in misfits(case, OFFERS)] == []
+    assert [told for case in CASES for told in misfits(case, EXAMPLES)] == []
 
 
 def test_every_macro_and_every_field_that_a_planner_may_set_is_asked_for() -> None:
     asked = {(call.macro, name) for case in CASES for call in case.expected for name in call.arguments}
-    there = {(macro.name, name) for macro in OFFERS.newest() for name in macro.planner_schema["properties"]}
+    there = {(macro.name, name) for macro in EXAMPLES.newest() for name in macro.planner_schema["properties"]}
     assert there <= asked
 
 
 def test_no_goal_is_an_example_of_a_macro_which_the_prompt_may_show() -> None:
-    shown = {goal.casefold() for macro in OFFERS.newest() for goal, _ in macro.examples}
+    shown = {goal.casefold() for macro in EXAMPLES.newest() for goal, _ in macro.examples}
     assert [case.goal for case in CASES if not case.context and case.goal.casefold() in shown] == []
 
 

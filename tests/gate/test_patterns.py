@@ -97,6 +97,11 @@ def test_a_list_and_an_object_with_results_in_them_are_made_of_both() -> None:
     assert pattern.calls[1].arguments["about"] == Fields({"of": Result(0, (0, "id")), "by": Constant("bot")})
 
 
+def test_a_list_of_a_constant_and_a_parameter_is_made_of_both() -> None:
+    labels = the_pattern(*in_each(latest, lambda n: annotate(n, labels=["new", REPOSITORIES[n]]))).calls[1].arguments["labels"]
+    assert labels == Items((Constant("new"), Given("repository")))
+
+
 def test_an_object_whose_key_is_a_result_is_made_of_it() -> None:
     pattern = the_pattern(*in_each(latest, lambda n: annotate(n, notes={IDS[n]: "labels: fix"})))
     assert pattern.calls[1].arguments["notes"] == Entries(((Result(0, (0, "id")), Constant("labels: fix")),))

@@ -63,6 +63,11 @@ def test_lines_that_are_nothing_known_are_told_with_their_numbers_and_the_rest_i
     assert names(logs) == {"s1": ["Forge.latest"]}
 
 
+def test_a_list_of_nothing_known_is_one_thing_that_cannot_be_read_and_each_object_of_another_is_one() -> None:
+    assert [str(place) for place, _ in read("[1, 2]").unknown] == ["log.jsonl:1"]
+    assert [str(place) for place, _ in read('[{"a": 1}, {"b": 2}]').unknown] == ["log.jsonl[1]:1", "log.jsonl[2]:1"]
+
+
 def test_a_transcript_as_one_json_list_is_a_session() -> None:
     (session,) = read(json.dumps(CHAT, indent=2), "chat.json").sessions.values()
     assert [call.name for call in session.calls] == ["forge.latest", "Tools.clock", "forge.annotate"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -128,6 +129,18 @@ def test_so_is_the_fallback_of_a_macro(tmp_path: Path) -> None:
     assert saving.advice == "remove `fallback` from the failures of old_macro: note_newest does what was done instead"
 
 
+def test_a_session_that_ended_in_a_failure_is_the_macro_s_too(tmp_path: Path) -> None:
+    failed = lines(calls("bad", latest(0), (*annotate(0)[:2], LookupError("no such change")), novel="notes"))
+    (saving,) = scanned([cover(tmp_path)], more=failed, novel="notes").savings
+    assert (saving.whole, saving.sessions) == (5, 5)
+
+
+def test_a_category_stays_as_long_as_its_goals_do_not_say_what_the_macro_must_be_given(tmp_path: Path) -> None:
+    needs_more = replace(cover(tmp_path), required=frozenset({"repository", "count"}))
+    (saving,) = scanned([needs_more], novel="notes", goal="review the newest of acme/web, acme/billing, acme/docs and acme/infra").savings
+    assert saving.advice == "keep the category `novel.notes` for now: its goals do not say note_newest.count"
+
+
 def goal(number: int, *macros: str) -> PlannedGoal:
     return PlannedGoal(f"g{number}", "do it", tuple(PlannedTask(macro, None) for macro in macros), Place("goals.jsonl", number))
 
@@ -206,6 +219,12 @@ def test_the_sarif_has_what_the_standard_requires_and_a_result_for_everything_th
     rules = [rule["id"] for rule in run["tool"]["driver"]["rules"]]
     assert [result["ruleId"] for result in run["results"]] == ["unencoded-sequence", "expired-allowance", "unknown-line"]
     assert all(rules[result["ruleIndex"]] == result["ruleId"] for result in run["results"])
+
+
+def test_the_sarif_names_the_file_that_a_transcript_is_in() -> None:
+    found = scan(read_logs([("some logs.json", b'[{"a": 1}]')]), [], [], [], TODAY)
+    (result,) = sarif_of(found, "1.0", None)["runs"][0]["results"]
+    assert result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] == "some%20logs.json"
 
 
 def test_a_sequence_keeps_its_fingerprint_where_it_moves() -> None:

@@ -19,13 +19,14 @@ import pytest
 
 from heddle.errors import ModelError
 from heddle.llm.model import Facts
-from heddle.macros.loading import Registry, load
+from heddle.macros.loading import Registry
 from heddle.planner import make_planner
 from heddle.planning.confidence import confidence
 from heddle.planning.goal import Asked
 from heddle.planning.plan import Plan
 from heddle.planning.prompt import Prompt, prefix_of
 from heddle.settings import PlannerSettings
+from tests.examples import EXAMPLES
 from tests.llm.http_server import Sends, allowed
 from tests.llm.ollama_server import Logprob, OllamaServer, Runs, Says, error, ollama_server
 from tests.llm.support import MakesModel, MakesOpenAIModel
@@ -40,7 +41,6 @@ pytestmark = [
     ),
 ]
 
-WORKFLOWS = Path(__file__).parents[2] / "workflows"
 CONTEXT = 4096
 LIMITS: dict[str, Any] = {"num_ctx": CONTEXT, "num_predict": 160, "timeout": 300.0}
 
@@ -127,7 +127,7 @@ def engine() -> Engine:
 
 @pytest.fixture(scope="module")
 def registry() -> Registry:
-    return load([str(WORKFLOWS)])
+    return EXAMPLES
 
 
 @pytest.fixture

@@ -170,21 +170,30 @@ class In(BaseModel):
     a: Annotated[int, person_only] = 0
     b: Annotated[int, person_only] = 0
     c: Annotated[int, person_only] = Field(0, alias="d")
+    groups: dict[str, set[str]] = {"x": {"k", "l", "m", "n"}}
+class Out(BaseModel):
+    words: frozenset[str] = frozenset({"p", "q", "r", "s"})
 @macro
-async def sets(request: In) -> In:
-    return request
+async def sets(request: In) -> Out:
+    return Out()
+"""
+COMPILES = """
+import sys
+from heddle.macros.catalogue import catalogue_of, write_catalogue
+from heddle.macros.loading import load
+print(write_catalogue(catalogue_of(load(sys.argv[1:]))), end="")
 """
 
 
-def test_a_catalogue_is_the_same_under_any_hash_seed(tmp_path: Path) -> None:
+def test_a_catalogue_and_its_digests_are_the_same_under_any_hash_seed(tmp_path: Path) -> None:
     (tmp_path / "sets.py").write_text(SETS)
-    argv = [sys.executable, "-m", "heddle", "macros", "compile", "--macros", str(tmp_path / "sets.py")]
+    argv = [sys.executable, "-c", COMPILES, str(tmp_path / "sets.py")]
 
     def compiled(seed: int) -> str:
         env = {**os.environ, "PYTHONHASHSEED": str(seed), "PYTHONPATH": str(ROOT)}
         return subprocess.run(argv, env=env, capture_output=True, text=True, check=True, timeout=60).stdout
 
-    texts = {compiled(seed) for seed in range(4)}
+    texts = {compiled(seed) for seed in (1, 2)}
     assert len(texts) == 1
     assert read_catalogue(texts.pop(), "it").find("sets") is not None
 
@@ -250,7 +259,7 @@ def test_arguments_at_fault_are_told_by_field() -> None:
 
 def test_arguments_nested_without_end_are_invalid() -> None:
     nested: list[Any] = []
-    for _ in range(100_000):
+    for _ in range(10_000):
         nested = [nested]
     with pytest.raises(MacroFailure) as caught:
         of(triage).read({"repository": nested})

@@ -1,49 +1,15 @@
-"""A contract is the same text in every process, and what refers to nothing but itself is no contract."""
+"""What refers to nothing but itself is no contract."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import subprocess
-import sys
 from typing import Any
 
 import pytest
 
 from heddle.errors import DefinitionError
 from heddle.macros.catalogue import read_catalogue
-
-MACRO = """
-from pydantic import BaseModel
-from heddle import macro
-from heddle.macros.catalogue import contract_of
-
-class Inner(BaseModel):
-    words: frozenset[str] = frozenset({"p", "q", "r", "s"})
-
-class Request(BaseModel):
-    words: set[str] = {"a", "b", "c", "d"}
-    inner: Inner = Inner()
-    groups: dict[str, set[str]] = {"x": {"k", "l", "m", "n"}}
-
-@macro
-async def sort(request: Request) -> Inner:
-    "Sort."
-
-print(contract_of(sort).digest)
-"""
-
-
-def digest(folder: Any, seed: int) -> str:
-    (folder / "macro.py").write_text(MACRO)
-    environment = {**os.environ, "PYTHONHASHSEED": str(seed), "PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run([sys.executable, folder / "macro.py"], env=environment, capture_output=True, text=True, timeout=60, check=True)
-    return done.stdout
-
-
-def test_a_digest_is_the_same_whatever_the_order_of_sets(tmp_path: Any) -> None:
-    assert len({digest(tmp_path, seed) for seed in (0, 1, 2, 3)}) == 1
 
 
 def catalogue(definitions: dict[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import pytest
@@ -274,6 +275,7 @@ def chain(steps: Sequence[Affine]) -> tuple[list[type[BaseModel]], list[AnyUpgra
     return models, [_step(models, version, step) for version, step in enumerate(steps, 1)]
 
 
+@cache
 def _model(version: int) -> type[BaseModel]:
     fields: dict[str, Any] = {f"n{version}": (int, ...)}
     made: type[BaseModel] = create_model(f"N{version}", **fields)
@@ -288,11 +290,12 @@ def _step(models: Sequence[type[BaseModel]], version: int, step: Affine) -> AnyU
     return upgrade("count", to=version + 1)(up)
 
 
-def _handler(model: type[BaseModel], version: int) -> Any:
+@cache
+def _handler(version: int) -> Any:
     async def count(request: Any) -> Any:
         return 0
 
-    count.__annotations__ = {"request": model, "return": int}
+    count.__annotations__ = {"request": _model(version), "return": int}
     return macro(version=version)(count)
 
 
@@ -305,7 +308,7 @@ def _handler(model: type[BaseModel], version: int) -> Any:
 def test_upgrading_step_by_step_equals_composing_the_functions(steps: list[Affine], handled: set[int], value: int, order: Any) -> None:
     models, upgrades = chain(steps)
     newest = len(models)
-    handlers = {version: _handler(models[version - 1], version) for version in {*handled, newest} if version <= newest}
+    handlers = {version: _handler(version) for version in {*handled, newest} if version <= newest}
     items = [*upgrades, *handlers.values()]
     order.shuffle(items)
     found = registry(*items)

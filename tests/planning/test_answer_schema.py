@@ -330,7 +330,7 @@ CASES = SCHEMAS.flatmap(
 
 
 @given(CASES)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_what_a_schema_accepts_its_down_levelled_form_accepts(case: tuple[dict[str, Any], list[Any]]) -> None:
     schema, values = case
     strict, lax = Draft202012Validator(schema), Draft202012Validator(arguments(schema))

@@ -198,7 +198,7 @@ ANY_TOKEN = st.builds(
 )
 
 
-@given(st.lists(ANY_TOKEN, max_size=30), st.frozensets(st.sampled_from(["", "repo", "repo_triage", "unsupported", '"']), max_size=5))
+@given(st.lists(ANY_TOKEN, max_size=12), st.frozensets(st.sampled_from(["", "repo", "repo_triage", "unsupported", '"']), max_size=5))
 @settings(max_examples=100, deadline=None)
 def test_whatever_the_tokens_are_confidence_is_a_probability_or_nothing(tokens: list[Token], names: frozenset[str]) -> None:
     opened = [Token('{"tasks": [{"macro": "', 0.0), *tokens, Token('"}]}', 0.0)]

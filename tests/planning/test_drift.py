@@ -23,3 +23,12 @@ def test_every_drift_is_counted_by_macro_field_and_kind() -> None:
         Drift("a", "count", "defaulted"): 1,
         Drift("", "", "uncovered"): 2,
     }
+
+
+def test_values_inside_a_field_count_for_the_field_whatever_their_positions_and_keys() -> None:
+    values = (
+        Value("a", "columns.0", "newest", "newest", "ungrounded"),
+        Value("a", "columns.12", "oldest", "oldest", "ungrounded"),
+        Value("a", "options.a user's key", "two weeks", 14, "goal"),
+    )
+    assert drift_of(Review((), values)) == {Drift("a", "columns", "ungrounded"): 2, Drift("a", "options", "coerced"): 1}

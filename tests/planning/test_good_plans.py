@@ -11,26 +11,25 @@ from typing import Final
 import pytest
 import yaml
 
-from heddle.macros.loading import load
 from heddle.planner import make_planner
 from heddle.planning.goal import Asked
 from heddle.planning.phrases import match_phrases
 from heddle.planning.plan import PlannedCall
 from heddle.planning.review import review
 from heddle.settings import PlannerSettings, Settings
+from tests.examples import EXAMPLES, WORKFLOWS
 
 ROOT: Final = Path(__file__).resolve().parents[2]
-OFFERS: Final = load([str(ROOT / "workflows")])
 CASES: Final = [
     (case["goal"], [PlannedCall(call["macro"], call["arguments"]) for call in case["expect"]])
-    for case in yaml.safe_load((ROOT / "workflows" / "eval_cases.yaml").read_text())
+    for case in yaml.safe_load((WORKFLOWS / "eval_cases.yaml").read_text())
     if isinstance(case["expect"], list) and case["expect"]
 ]
 
 
 @pytest.mark.parametrize(("goal", "calls"), CASES, ids=[goal for goal, _ in CASES])
 def test_the_plan_that_a_goal_stands_for_is_sent(goal: str, calls: list[PlannedCall]) -> None:
-    assert review(calls, OFFERS, Asked(goal, {}, 0.0), 16).problems == ()
+    assert review(calls, EXAMPLES, Asked(goal, {}, 0.0), 16).problems == ()
 
 
 def documented() -> Iterator[str]:
@@ -40,7 +39,7 @@ def documented() -> Iterator[str]:
             yield shlex.split(line, comments=True)[2]
 
 
-PLANNER: Final = make_planner(OFFERS, None, Settings(planner=PlannerSettings(phrases="first")))
+PLANNER: Final = make_planner(EXAMPLES, None, Settings(planner=PlannerSettings(phrases="first")))
 PHRASED: Final = sorted({goal for goal in documented() if isinstance(match_phrases(goal, PLANNER.phrasebook), tuple)})
 
 

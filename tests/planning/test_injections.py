@@ -230,7 +230,7 @@ def attempts(draw: st.DrawFn) -> tuple[str, dict[str, Any], str]:
 
 
 @given(attempts())
-@settings(max_examples=200, deadline=None)
+@settings(deadline=None)
 async def test_whatever_is_asked_and_answered_nothing_bad_is_sent_with_macros_or_a_catalogue(
     attempt: tuple[str, dict[str, Any], str],
 ) -> None:

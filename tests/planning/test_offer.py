@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from heddle.macros.catalogue import catalogue_of, read_catalogue, write_catalogue
-from heddle.macros.loading import load
-from heddle.planner import make_planner
+from heddle.planner import Planner, make_planner
 from heddle.planning.goal import Asked
-from heddle.planning.offer import Offers
 from heddle.planning.phrases import compile_phrases, match_phrases
 from heddle.planning.plan import Plan, PlannedCall
 from heddle.planning.prompt import prefix_of
@@ -21,14 +20,16 @@ from heddle.planning.review import review
 from heddle.planning.signature import signature
 from heddle.settings import Settings
 from heddle.testing import ScriptedModel
+from tests.examples import EXAMPLES
 
 ROOT = Path(__file__).resolve().parents[2]
-LIVE = load([str(ROOT / "workflows")])
-TEXT = write_catalogue(catalogue_of(LIVE))
+TEXT = write_catalogue(catalogue_of(EXAMPLES))
 COMPILED = read_catalogue(TEXT, "macros.json")
+PHRASES = [compile_phrases(offers.newest()) for offers in (EXAMPLES, COMPILED)]
+PLANNERS = [make_planner(offers, None, Settings()) for offers in (EXAMPLES, COMPILED)]
 
 GOALS = [
-    *(goal for macro in LIVE.newest() for goal, _ in macro.examples),
+    *(goal for macro in EXAMPLES.newest() for goal, _ in macro.examples),
     "triage the repo . and label them using the conventional commits",
     "label the last 3 commits in . and triage the repository ../x",
     "label the last 999 commits in .",
@@ -47,13 +48,13 @@ ANSWERS = [
 
 
 def test_the_prompt_is_the_same() -> None:
-    assert prefix_of(COMPILED) == prefix_of(LIVE)
-    assert [signature(macro) for macro in COMPILED.newest()] == [signature(macro) for macro in LIVE.newest()]
+    assert prefix_of(COMPILED) == prefix_of(EXAMPLES)
+    assert [signature(macro) for macro in COMPILED.newest()] == [signature(macro) for macro in EXAMPLES.newest()]
 
 
 @pytest.mark.parametrize("goal", GOALS)
 def test_phrases_read_a_goal_the_same(goal: str) -> None:
-    live, compiled = (match_phrases(goal, compile_phrases(offers.newest())) for offers in (LIVE, COMPILED))
+    live, compiled = (match_phrases(goal, phrases) for phrases in PHRASES)
     assert isinstance(compiled, tuple) == isinstance(live, tuple)
     if isinstance(live, tuple):
         assert compiled == live
@@ -62,15 +63,16 @@ def test_phrases_read_a_goal_the_same(goal: str) -> None:
 GOAL = Asked("label the last 3 changes in .", {}, 0.0)
 
 
-async def planned(offers: Offers, answer: str) -> Plan | tuple[str, str]:
+async def planned(planner: Planner, answer: str) -> Plan | tuple[str, str]:
     """The plan, or the code of the refusal and the macro at fault."""
-    plan = await make_planner(offers, ScriptedModel(answer), Settings()).plan(GOAL)
+    plan = await replace(planner, model=ScriptedModel(answer)).plan(GOAL)
     return plan if plan.problem is None else (plan.problem[0].value, plan.problem[1].split(":")[0])
 
 
 @pytest.mark.parametrize("answer", ANSWERS)
 async def test_a_model_s_answer_is_taken_or_refused_the_same(answer: str) -> None:
-    assert await planned(COMPILED, answer) == await planned(LIVE, answer)
+    live, compiled = [await planned(planner, answer) for planner in PLANNERS]
+    assert compiled == live
 
 
 def test_arguments_are_checked_by_the_schema_and_told_by_field() -> None:
@@ -83,7 +85,7 @@ PLANS = """
 import asyncio, sys
 from pathlib import Path
 from heddle.cli.planners import read_offers
-from heddle.planner import make_planner
+from heddle.planner import Planner, make_planner
 from heddle.planning.goal import Asked
 from heddle.settings import Settings
 planner = make_planner(read_offers(["macros.json"]), None, Settings())

@@ -23,7 +23,7 @@ def rules_text(chance: random.Random) -> str:
     tiers = chance.sample(TIERS, chance.randint(1, 4))
     lines = ["version: 1", "tiers:"]
     for tier in tiers:
-        numbers = f"rate: {chance.randint(1, 300)}/{chance.choice(['s', 'min', 'h'])}, burst: {chance.randint(1, 50)}, max_wait: {chance.randint(0, 90)}s"
+        numbers = f"rate: {chance.randint(1, 300)}/{chance.choice(['s', 'min', 'h'])}, burst: {chance.randint(2, 50)}, max_wait: {chance.randint(0, 90)}s"
         lines.append(f"  {tier}: {{{chance.choice(['', numbers, numbers + ', scope: cluster'])}}}")
     lines.append("worker_types:")
     for name in chance.sample(TYPES, chance.randint(1, 12)):

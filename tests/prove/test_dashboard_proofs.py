@@ -19,7 +19,7 @@ from playwright.async_api import Browser, Page, async_playwright
 
 from benchmarks.router import Stage, cpu_seconds, ratio, resident, stage
 from heddle import children, subjects
-from heddle.broker.relay import Outbox
+from heddle.broker.outbox import Outbox
 from heddle.control.goals import goal_shown, new_goal, submit_goal
 from tests.support import RULES, Ground, eventually, on_ground
 from tests.web.test_browser import browser_path, opened

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from heddle import children, subjects
-from heddle.broker.relay import Outbox
+from heddle.broker.outbox import Outbox
 from tests.support import Ground, eventually, on_ground
 
 ROOT = Path(__file__).resolve().parents[2]

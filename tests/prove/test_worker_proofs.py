@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from heddle import children, subjects
-from heddle.broker.relay import Outbox
+from heddle.broker.outbox import Outbox
 from heddle.control.fleet import workers
 from heddle.control.tasks import new_task
 from tests.support import Ground, eventually, on_ground, workers_under

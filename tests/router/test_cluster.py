@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from heddle import events, subjects
 from heddle.broker.connect import js_api
+from heddle.router.buckets import kept_back
 from heddle.router.windows import windows_of
 from tests.support import Ground, eventually, on_ground
 
@@ -114,3 +115,11 @@ def test_the_next_window_is_open_when_it_is_said_to_open(rate: float, burst: int
     opening = windows.next_opening(now, 0)
     assert opening > now
     assert windows.open(opening + 1e-3, 0).stop > windows.open(now, 0).stop
+
+
+@given(burst=st.integers(1, 60), share=st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.9, 1.0]))
+def test_a_window_opens_to_a_priority_at_some_time_or_the_rules_are_refused(burst: int, share: float) -> None:
+    windows = windows_of(1.0, burst)
+    kept = kept_back(share, burst)
+    moments = [1e6 + number / 8 + 1 / 16 for number in range(8 * burst)]
+    assert any(windows.open(now, kept) for now in moments) == windows.ever_open(kept)

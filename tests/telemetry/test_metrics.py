@@ -63,9 +63,12 @@ def test_what_was_counted_after_the_server_started_is_served() -> None:
 
 
 def test_the_server_ends_at_once() -> None:
-    with metrics_server(Observer(), 0):
-        began = time.perf_counter()
-    assert time.perf_counter() - began < 0.4
+    def took() -> float:
+        with metrics_server(Observer(), 0):
+            began = time.perf_counter()
+        return time.perf_counter() - began
+
+    assert min(took() for _ in range(5)) < 0.4, "it waits for nothing: a machine that is busy does not take its time five times"
 
 
 def test_a_server_may_listen_on_an_ipv6_address() -> None:

@@ -12,6 +12,7 @@ import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import cast
 
 import pytest
 from pydantic import BaseModel
@@ -346,14 +347,42 @@ async def test_what_a_handler_writes_on_its_output_disturbs_nothing(tools: Tools
     assert await run(apart, "write", tools) == "write"
 
 
-async def test_a_macro_that_another_process_cannot_find_says_so(tools: Tools) -> None:
+def hidden() -> AnyMacro:
     @macro(pool="process")
     def hidden(request: Request) -> str:
         return "x"
 
-    assert "hidden version 1 cannot be found from another process: define it at the top of its file" in str(
-        await failure(hidden, "x", tools)
-    )
+    return hidden
+
+
+def of_module(module: str, file: str) -> AnyMacro:
+    """A macro as it is defined at a prompt, or in the program that was started."""
+    told = {"__name__": module, "Request": Request, "macro": macro}
+    exec(compile('@macro(pool="process")\ndef far(request: Request) -> str:\n    return "x"', file, "exec"), told)  # noqa: S102
+    return cast("AnyMacro", told["far"])
+
+
+@pytest.mark.parametrize(
+    ("of", "why"),
+    [
+        (
+            of_module("nowhere", "<stdin>"),
+            "<stdin>:1: far is to run in a process of its own, which loads it from its file, and it has none",
+        ),
+        (of_module("__main__", __file__), "it stands in the program itself, which would start once more there"),
+        (hidden(), "it does not stand at the top of it"),
+    ],
+)
+async def test_a_macro_that_another_process_cannot_load_is_refused_at_the_start(of: AnyMacro, why: str) -> None:
+    with pytest.raises(DefinitionError) as caught:
+        async with tools_of(collect(iter([of])), Settings()):
+            pass
+    assert why in str(caught.value)
+    assert str(caught.value).endswith(": define it at the top of a file of macros, or use pool='thread'")
+
+
+async def test_without_a_worker_such_a_macro_s_task_fails_and_no_process_loads_its_file() -> None:
+    assert "it does not stand at the top of it" in str(await failure(hidden(), "x"))
 
 
 FILE = """

@@ -8,8 +8,8 @@ from nats.js.kv import KeyValue
 
 from heddle import events, subjects
 from heddle.broker.connect import stored_from
+from heddle.broker.outbox import Outbox
 from heddle.broker.outcomes import first_outcome
-from heddle.broker.relay import Outbox
 from heddle.goals import GoalState, amended_record, final_result
 from heddle.messages import TaskResult, decode, task_hash
 from heddle.subjects import TaskOutcomeParts

@@ -1,4 +1,4 @@
-"""The raw window on a real server: slots kept, interruptions survived."""
+"""Intake and outbox on a real server: slots kept, interruptions survived."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ import pytest
 
 from heddle import events, subjects
 from heddle.broker.connect import connected, js_api
-from heddle.broker.relay import Delivery, Intake, Outbox, Source, looked_after
+from heddle.broker.intake import Delivery, Intake, Source
+from heddle.broker.outbox import Outbox
 from heddle.broker.server import embedded
 from heddle.broker.streams import make_consumer, make_streams
+from heddle.broker.upkeep import looked_after
 from heddle.errors import Refused
 from heddle.settings import StreamSettings
 from heddle.telemetry.observer import Observer
