@@ -206,6 +206,8 @@ async def goals_page(client: Client, standing: Standing | None = None, *, before
     while len(found) <= limit and (stored := await newest_before(client, _RECORDS, _STATES, limit + 1, first, end)):
         end = stored[-1].sequence
         found += [(one.sequence, line) for one in stored if (line := line_of(_state(one))).standing == standing or standing is None]
+    planned = {(line.goal_id, line.generation) for _, line in found}
+    lines = [line for line in lines if (line.goal_id, line.generation) not in planned]  # it got its plan while we were reading
     return GoalPage((*lines, *(line for _, line in found[:limit])), found[limit - 1][0] if len(found) > limit else None)
 
 
