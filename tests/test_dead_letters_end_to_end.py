@@ -15,13 +15,13 @@ from heddle import macro, person_only, reject, subjects
 from heddle.control.deadletters import Kept, Wanted, page
 from heddle.control.goals import GoalShown, cancel_goal, goal_shown, new_goal, submit_goal
 from heddle.control.replay import Done, Undone, replay
-from heddle.control.tasks import task_history
 from heddle.errors import CODES, Code
 from heddle.macros.loading import AnyMacro, Registry, load
 from heddle.planner import make_planner
 from heddle.router.ending import Ender
 from heddle.router.expiry import Expiry
 from heddle.router.reading import parse_rules
+from heddle.router.router import Router
 from heddle.settings import Settings, StreamSettings
 from heddle.testing import ScriptedModel
 from tests.support import RULES, Broken, Echoed, Ground, Word, echo, eventually, on_ground, planning, registry_of
@@ -125,11 +125,19 @@ async def test_backlog_full(nats_url: str) -> None:
             await amended(ground, goal_id)
 
 
+async def given_a_deadline(ground: Ground, router: Router, expires_at: datetime) -> str:
+    """A goal whose task an operator put right and sent again, to be done by then; a plan itself sets no deadline."""
+    goal_id = await asked(ground, "surprise me")
+    kept = await found(ground, Code.UNKNOWN_TIER)
+    await goal_in(ground, goal_id, "failed")
+    router.use(parse_rules(RULES + "  unruled: {}\n"))
+    await replayed(ground, kept, {"expires_at": expires_at.isoformat()})
+    return goal_id
+
+
 async def test_no_worker(ground: Ground) -> None:
-    soon = (datetime.now(UTC) + timedelta(seconds=30)).isoformat()
-    task = {"worker_type": "echo", "payload": {}, "task_id": "t", "model_tier": "local", "expires_at": soon}
-    async with ground.router() as router:
-        await ground.publish(subjects.TASKS_INCOMING, task)
+    async with ground.router() as router, ground.orchestrator():
+        goal_id = await given_a_deadline(ground, router, datetime.now(UTC) + timedelta(seconds=30))
         await ground.empty(subjects.INCOMING)
 
         def an_hour_later() -> float:
@@ -140,13 +148,14 @@ async def test_no_worker(ground: Ground) -> None:
         kept = await found(ground, Code.NO_WORKER)
         async with ground.worker():
             await replayed(ground, kept, {"expires_at": None})
-            assert await ended(ground, "t", generation=1) == "completed"
+            await amended(ground, goal_id, times=2)
 
 
-async def ended(ground: Ground, task_id: str, generation: int) -> str:
-    """How this generation of a task ended."""
-    history = await eventually(lambda: task_history(ground.client, task_id), lambda seen: generation in seen.outcomes)
-    return history.outcomes[generation].status
+async def test_expired(ground: Ground) -> None:
+    async with ground.router() as router, ground.worker(), ground.orchestrator():
+        goal_id = await given_a_deadline(ground, router, datetime(2020, 1, 1, tzinfo=UTC))
+        await replayed(ground, await found(ground, Code.EXPIRED), {"expires_at": None})
+        await amended(ground, goal_id, times=2)
 
 
 async def test_a_replay_loop_stops_as_loop_and_goes_on_when_it_is_mended(ground: Ground) -> None:
@@ -254,14 +263,6 @@ async def test_cancelled(ground: Ground) -> None:
             await goal_in(ground, goal_id, "failed")
             await replayed(ground, kept)
             await amended(ground, goal_id)
-
-
-async def test_expired(ground: Ground) -> None:
-    past = {"worker_type": "echo", "payload": {}, "task_id": "t", "model_tier": "local", "expires_at": "2020-01-01T00:00:00Z"}
-    async with ground.router(), ground.worker():
-        await ground.publish(subjects.TASKS_INCOMING, past)
-        await replayed(ground, await found(ground, Code.EXPIRED), {"expires_at": None})
-        assert await ended(ground, "t", generation=1) == "completed"
 
 
 # --- codes of the orchestrator: the goal itself is sent again

@@ -223,13 +223,13 @@ async def stored_from(client: Client, stream: str, sequence: int, subject_filter
     return await _stored(client, stream, {"batch": count, "seq": max(1, sequence), "next_by_subj": subject_filter})
 
 
-async def last_of_each(client: Client, stream: str, subject_filter: str) -> list[Stored]:
-    """The last message on each matching subject, oldest first, in one request; there may be 1,024 such subjects at most.
+async def last_of_each(client: Client, stream: str, *subject_filters: str) -> list[Stored]:
+    """The last message on each subject that one of these matches, oldest first, in one request; there may be 1,024 such subjects at most.
 
     Raises:
         BrokerError: there are more, or the stream did not answer.
     """
-    return await _stored(client, stream, {"batch": 1024, "multi_last": [subject_filter]})
+    return await _stored(client, stream, {"batch": 1024, "multi_last": subject_filters})
 
 
 _SILENCE: Final = 5.0

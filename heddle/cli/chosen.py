@@ -34,7 +34,9 @@ def wanted(
         raise typer.BadParameter(f"--code {code!r} is not one of {', '.join(Code)}")
     for option, name in (("--type", worker_type), ("--tier", tier)):
         if name is not None and name != NO_TOKEN and not is_name(name):
-            raise typer.BadParameter(f"{option} {name!r} cannot be one")
+            raise typer.BadParameter(
+                f"{option} {name!r} is no name: one has lower-case letters, digits, - and _, at most 63, and is no reserved word"
+            )
     if goal is not None and not is_token(goal):
         raise typer.BadParameter(f"--goal {goal!r} cannot be a goal's id")
     now = time.time()
@@ -44,6 +46,6 @@ def wanted(
         tier=tier,
         goal_id=goal,
         text=text,
-        since=None if newer is None else now - seconds(newer),
-        until=None if older is None else now - seconds(older),
+        since=None if newer is None else now - seconds(newer, "--newer"),
+        until=None if older is None else now - seconds(older, "--older"),
     )

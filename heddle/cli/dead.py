@@ -138,13 +138,14 @@ def stats(server: Server = None, output: Output = OutputFormat.TEXT) -> None:
     oldest = f", the oldest of {format_time(found.oldest)}" if found.oldest is not None else ""
     console().print(f"{found.total:,} dead letters, {found.size:,} bytes{oldest}")
     console().print(f"{found.removed:,} were replayed or dropped, {found.gone:,} went for age or room")
-    tables = {"code": found.by_code, "worker type": found.by_worker_type, "tier": found.by_tier, "age": found.by_age}
+    ages = {f"up to {age}" if age != "older" else age: count for age, count in found.by_age.items()}
+    tables = {"code": found.by_code, "worker type": found.by_worker_type, "tier": found.by_tier, "age": ages}
     for what, counted in tables.items():
         if found.total:
-            print_table((what, "letters"), counted.items(), title=f"\nBy {what}")
+            print_table((what, "letters"), counted.items(), title=f"By {what}")
     hours = [(format_time(hour)[:16].replace("T", " "), count) for hour, count in found.per_hour if count]
     if hours:
-        print_table(("hour (UTC)", "letters"), hours, title="\nWritten in the last 24 hours")
+        print_table(("hour (UTC)", "letters"), hours, title="Written in the last 24 hours")
 
 
 def _as_json(found: Stats) -> dict[str, Any]:

@@ -53,7 +53,7 @@ def demo(
 ) -> None:
     """Run the whole system on an embedded server, take one real goal from end to end, and exit."""
     with _stage() as stage:
-        record = run(_demo(stage, rules_path(rules), macro_sources(macros), chaos, seconds(timeout), output), output)
+        record = run(_demo(stage, rules_path(rules), macro_sources(macros), chaos, seconds(timeout, "--timeout"), output), output)
     if output is OutputFormat.JSON:
         print_json(record)
     if record["status"] != "completed":

@@ -128,7 +128,7 @@ def _scanned(
     now = time.time()
     logs = _logs(paths, server, output)
     if window is not None:
-        logs = within(logs, now - seconds(window))
+        logs = within(logs, now - seconds(window, "--window"))
     allow_list = allow or (ALLOW_LIST if ALLOW_LIST.is_file() else None)
     registry = _registry(macros, output)
     parents = [[called.name for called in macro.calls] for macro in registry.newest() if macro.calls]

@@ -30,7 +30,7 @@ def goal(
     if priority not in PRIORITIES:
         raise typer.BadParameter(f"--priority {priority!r} is not one of {', '.join(PRIORITIES)}")
     message = new_goal(text, read_context(context), priority, approved=approve)
-    result = run(_submit(message, server, output, seconds(timeout) if wait else None), output)
+    result = run(_submit(message, server, output, seconds(timeout, "--timeout") if wait else None), output)
     if result is not None:
         show_goal(result, output)
 

@@ -69,8 +69,11 @@ def list_goals(
     elif not found.goals:
         console().print("no goals")
     else:
-        rows = [(g.goal_id, format_time(g.stored), g.standing, g.tasks, _took(g), _short(g.instruction)) for g in found.goals]
-        print_table(("goal", "came", "status", "tasks", "ms", "instruction"), rows)
+        rows = [
+            (g.goal_id, format_time(g.stored), g.generation or "", g.standing, g.tasks, _took(g), _short(g.instruction))
+            for g in found.goals
+        ]
+        print_table(("goal", "came", "replay", "status", "tasks", "ms", "instruction"), rows)
         more = "" if found.older is None else "there are more: --limit or --all. "
         console().print(f"[dim]{more}See one: heddle goals show ID[/]")
 
@@ -98,7 +101,7 @@ def show(
     """Show a goal: its record if it has ended, else its plan."""
     if not is_token(goal_id):
         raise typer.BadParameter(f"{goal_id!r} cannot be a goal's id")
-    patience = seconds(timeout)
+    patience = seconds(timeout, "--timeout")
 
     async def work() -> TaskResult | GoalState | GoalShown | None:
         async with connected(server_url(server), "cli", Observer()) as client:
@@ -122,7 +125,7 @@ def show(
             _show_waiting(line, output)
         case _:
             raise fail(
-                f"nothing is known of a goal {goal_id}: it waits for an orchestrator, is long over, or never was", Exit.INCOMPLETE, output
+                f"nothing is known of a goal {goal_id}: it is long over, or never was; see `heddle goals list`", Exit.INCOMPLETE, output
             )
 
 
@@ -179,7 +182,9 @@ def approve(
     by: Annotated[
         str | None, typer.Option("--by", help="Who approves it; told in its record. Default: you, as this machine knows you.")
     ] = None,
-    generation: Annotated[int, typer.Option("--generation", min=0, help="Which generation; a replay raises it.")] = 0,
+    generation: Annotated[
+        int | None, typer.Option("--generation", min=0, help="Which generation; a replay raises it. Default: the newest.")
+    ] = None,
     server: Server = None,
     output: Output = OutputFormat.TEXT,
 ) -> None:
@@ -189,13 +194,15 @@ def approve(
 
     async def work() -> Parked | None:
         async with connected(server_url(server), "cli", Observer()) as client:
-            return await approve_goal(client, goal_id, by or operator(), generation)
+            known = None if generation is not None else await goal_shown(client, goal_id)
+            which = generation if generation is not None else known.line.generation if known is not None else 0
+            return await approve_goal(client, goal_id, by or operator(), which)
 
     goal = run(work(), output)
     if goal is None:
         raise fail(f"goal {goal_id} does not wait for an approval; see how it stands: heddle goals show {goal_id}", Exit.INCOMPLETE, output)
     if output is OutputFormat.JSON:
-        print_json({"goal_id": goal_id, "generation": generation, "macros": list(goal.macros), "approved_by": goal.by})
+        print_json({"goal_id": goal_id, "generation": goal.generation, "macros": list(goal.macros), "approved_by": goal.by})
     else:
         console().print(f"goal {goal_id} goes on, approved by {escape(str(goal.by))}; follow it: heddle goals show {goal_id} --follow")
 
@@ -273,7 +280,8 @@ def show_goal(result: TaskResult, output: OutputFormat, letters: Sequence[Kept] 
     elif record.get("tasks"):
         rows = [(t["task_id"], t["worker_type"], t["tier"], t["status"], t["hops_ms"]["done"], brief(t)) for t in record["tasks"]]
         print_table(("task", "macro", "tier", "status", "ms", "output"), rows)
-        console().print(f"goal {escape(result.task_id)}: [bold]{record['status']}[/] in {record['total_ms']} ms")
+        amended = f", amended {counted(record['amendments'], 'time')}" if record.get("amendments") else ""
+        console().print(f"goal {escape(result.task_id)}: [bold]{record['status']}[/] in {record['total_ms']} ms{amended}")
         console().print(f"[dim]whole outputs: heddle goals show {escape(result.task_id)} -o json[/]")
     if output is OutputFormat.TEXT:
         for kept in letters:

@@ -75,11 +75,14 @@ def print_line(value: Any) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None) -> None:
-    """The answer as a table; long cells wrap."""
-    table = Table(*columns, title=title, title_justify="left", header_style="bold", box=None, pad_edge=False)
+    """The answer as a table, below an empty line and its title if it has one; long cells wrap."""
+    table = Table(*columns, header_style="bold", box=None, pad_edge=False)
     for row in rows:
         table.add_row(*(escape("" if cell is None else str(cell)) for cell in row))
-    _Shown(highlight=False, width=None if sys.stdout.isatty() else 160).print(table)
+    out = _Shown(highlight=False, width=None if sys.stdout.isatty() else 160)
+    if title is not None:
+        out.print(f"\n[italic]{escape(title)}[/]")  # of its own: a table folds its title into its width
+    out.print(table)
 
 
 def fail(message: str, code: Exit, output: OutputFormat = OutputFormat.TEXT, **more: object) -> typer.Exit:
@@ -95,7 +98,7 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def seconds(text: str) -> float:
+def seconds(text: str, option: str) -> float:
     """An option's duration, such as 60s.
 
     Raises:
@@ -104,7 +107,7 @@ def seconds(text: str) -> float:
     try:
         return float(text) if text.replace(".", "", 1).isdecimal() else parse_duration(text)
     except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
+        raise typer.BadParameter(f"{option}: {error}") from None
 
 
 def run(work: Coroutine[Any, Any, T], output: OutputFormat = OutputFormat.TEXT) -> T:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 
 from rich.markup import escape
@@ -20,7 +19,7 @@ def status(server: Server = None, output: Output = OutputFormat.TEXT) -> None:
 
     async def work() -> tuple[Status, tuple[TierCard, ...], tuple[str, ...]]:
         async with connected(server_url(server), "cli", Observer()) as client:
-            return await read_status(client, time.time()), await tiers(client), await without_worker(client)
+            return await read_status(client), await tiers(client), await without_worker(client)
 
     now, found, lacking = run(work(), output)
     if output is OutputFormat.JSON:
@@ -32,29 +31,29 @@ def status(server: Server = None, output: Output = OutputFormat.TEXT) -> None:
     if lacking and now.workers:
         out.print(f"[dim]no worker serves {', '.join(lacking)}[/]")
     if found:
-        print_table(("tier", "rate", "tokens left", "waiting"), [_tier_row(tier) for tier in found], title="\nTiers")
+        print_table(("tier", "rate", "tokens left", "waiting"), [_tier_row(tier) for tier in found], title="Tiers")
     if now.backlog:
         rows = [
             (name, tier, str(count) + ("  (no worker!)" if (name, tier) in now.unserved else ""))
             for (name, tier), count in sorted(now.backlog.items())
         ]
-        print_table(("type", "tier", "tasks"), rows, title="\nBacklog")
+        print_table(("type", "tier", "tasks"), rows, title="Backlog")
     if now.dead:
-        print_table(("code", "letters"), sorted(now.dead.items()), title="\nDead letters")
+        print_table(("code", "letters"), sorted(now.dead.items()), title="Dead letters")
         out.print("[dim]see them: heddle dead list[/]")
 
 
 def _print_roles(now: Status) -> None:
     if now.routers:
         rows = [(card.replica, card.digest, card.source) for card in now.routers]
-        print_table(("router", "rules", "from"), rows, title="\nRouters")
+        print_table(("router", "rules", "from"), rows, title="Routers")
         if len({card.digest for card in now.routers}) > 1:
             console().print("[yellow]they follow different rules[/]")
     else:
         console().print("no router is announced; start one: [bold]heddle run router[/]")
     if now.workers:
         rows = [(card.replica, ", ".join(sorted(card.types)), ", ".join(card.tiers)) for card in now.workers]
-        print_table(("worker", "types", "tiers"), rows, title="\nWorkers")
+        print_table(("worker", "types", "tiers"), rows, title="Workers")
         for card in now.workers:
             for tool, why in card.unwell.items():
                 console().print(f"[yellow]{card.replica}: {escape(tool)} is not well:[/] {escape(why)}")

@@ -35,7 +35,7 @@ def task(
     if priority not in PRIORITIES:
         raise typer.BadParameter(f"--priority {priority!r} is not one of {', '.join(PRIORITIES)}")
     message = new_task(worker_type, read_payload(payload), tier=tier, priority=priority)
-    result = run(_submit(message, server, output, seconds(timeout) if wait else None), output)
+    result = run(_submit(message, server, output, seconds(timeout, "--timeout") if wait else None), output)
     if result is not None:
         print_result(result, output)
         if result.status != "completed":
@@ -75,7 +75,7 @@ async def _submit(message: TaskMessage, server: str | None, output: OutputFormat
                 case Waiting(waited) if waited > NOTICE_AFTER and not noticed:
                     noticed = True
                     await say_if_unserved(client, [message.worker_type])
-    told = f"no outcome of task {message.task_id} within {timeout:g} s; it lives on. See where it is: heddle status"
+    told = f"no outcome of task {message.task_id} within {timeout:g} s; it lives on. See where it is: heddle tasks show {message.task_id}"
     raise fail(told, Exit.TIMED_OUT, output, task_id=message.task_id)
 
 

@@ -49,7 +49,7 @@ def list_tasks(
             (
                 t.task_id,
                 t.worker_type,
-                t.metadata.get("tier"),
+                t.metadata.get("tier") or t.metadata.get("dead_letter", {}).get("tier"),
                 t.completed_at,
                 generation or "",
                 t.status,

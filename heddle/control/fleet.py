@@ -144,31 +144,16 @@ async def declared_tiers(client: Client) -> list[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Flow:
-    """How many messages each stream ever took; two of them, with the time between, are rates."""
-
-    at: float
-    goals: int
-    tasks: int
-    routed: int
-    outcomes: int
-    dead: int
-
-
-@dataclass(frozen=True, slots=True)
 class Status:
     """The system at a glance.
 
     Attributes:
-        at: seconds since the epoch.
         goals_waiting, tasks_waiting: messages in the incoming streams.
         held_back: tasks that wait for a token or for their next attempt, by (tier, priority).
         backlog: routed tasks by (worker type, tier) that no worker has finished.
         dead: dead letters by code.
-        flow: how many messages each stream ever took.
     """
 
-    at: float
     server: str
     goals_waiting: int
     tasks_waiting: int
@@ -178,7 +163,6 @@ class Status:
     dead: dict[str, int]
     routers: tuple[RouterCard, ...]
     workers: tuple[WorkerCard, ...]
-    flow: Flow
 
     @property
     def unserved(self) -> tuple[tuple[str, str], ...]:
@@ -206,44 +190,35 @@ class Status:
         }
 
 
-async def status(client: Client, now: float) -> Status:
+async def status(client: Client) -> Status:
     """Read the system's state from its streams; what it costs the server does not grow with what they hold.
-
-    Args:
-        client: the connection.
-        now: seconds since the epoch.
 
     Raises:
         BrokerError: JetStream does not answer.
     """
-    names = (subjects.GOALS, subjects.INCOMING, subjects.TASKS, subjects.OUTCOMES, subjects.DEAD)
-    held, took = zip(*[await _held_and_took(client, name) for name in names], strict=True)
-    dead = (
-        {code.value: await count_from(client, subjects.DEAD, subjects.dead(code.value, "*", "*", "*")) for code in Code} if held[4] else {}
-    )
+    dead = {}
+    if await _held(client, subjects.DEAD):
+        dead = {code.value: await count_from(client, subjects.DEAD, subjects.dead(code.value, "*", "*", "*")) for code in Code}
     announced = await cards(client)
     return Status(
-        at=now,
         server=client.connected_url.netloc if client.connected_url else "",
-        goals_waiting=held[0],
-        tasks_waiting=held[1],
+        goals_waiting=await _held(client, subjects.GOALS),
+        tasks_waiting=await _held(client, subjects.INCOMING),
         held_back=await held_back(client, await declared_tiers(client)),
         backlog=await backlog(client),
-        outcomes=held[3],
+        outcomes=await _held(client, subjects.OUTCOMES),
         dead={code: count for code, count in sorted(dead.items()) if count},
         routers=announced.routers,
         workers=announced.workers,
-        flow=Flow(now, *took),
     )
 
 
-async def _held_and_took(client: Client, stream: str) -> tuple[int, int]:
-    """How many messages a stream holds, and how many it ever took."""
+async def _held(client: Client, stream: str) -> int:
+    """How many messages a stream holds; one that is not there yet, none."""
     try:
-        state = (await js_api(client, f"STREAM.INFO.{stream}"))["state"]
+        return int((await js_api(client, f"STREAM.INFO.{stream}"))["state"]["messages"])
     except Refused:
-        return 0, 0
-    return int(state["messages"]), int(state["last_seq"])
+        return 0
 
 
 # --- tiers
@@ -304,40 +279,3 @@ async def without_worker(client: Client) -> tuple[str, ...]:
     serving = await workers(client)
     types = {name for rules in await rules_in_force(client) for name in rules.worker_types}
     return tuple(sorted(name for name in types if not any(card.serves(name, None) for card in serving)))
-
-
-# --- the whole fleet
-
-
-@dataclass(frozen=True, slots=True)
-class Fleet:
-    """Who is there, and what waits for whom.
-
-    Attributes:
-        rules: the digests that routers follow; more than one is a drift.
-        unserved: (worker type, tier) with a backlog and no worker.
-    """
-
-    at: float
-    rules: tuple[str, ...]
-    tiers: tuple[TierCard, ...]
-    routers: tuple[RouterCard, ...]
-    workers: tuple[WorkerCard, ...]
-    backlog: dict[tuple[str, str], int]
-    unserved: tuple[tuple[str, str], ...]
-    flow: Flow
-
-
-async def fleet(client: Client, now: float) -> Fleet:
-    """Who is there, and what waits for whom.
-
-    Args:
-        client: the connection.
-        now: seconds since the epoch.
-
-    Raises:
-        BrokerError: JetStream does not answer.
-    """
-    seen = await status(client, now)
-    digests = tuple(sorted({card.digest for card in seen.routers}))
-    return Fleet(now, digests, await tiers(client), seen.routers, seen.workers, seen.backlog, seen.unserved, seen.flow)

@@ -15,7 +15,7 @@ from nats.aio.client import Client
 from nats.aio.subscription import Subscription
 
 from heddle import subjects
-from heddle.broker.connect import NoStream, Stored, stored_from
+from heddle.broker.connect import NoStream, Stored, last_of_each, stored_from
 from heddle.broker.pages import bounds, newest_before
 from heddle.broker.parked import Parked, approve
 from heddle.control.deadletters import Kept, letter
@@ -206,6 +206,8 @@ async def goals_page(client: Client, standing: Standing | None = None, *, before
     while len(found) <= limit and (stored := await newest_before(client, _RECORDS, _STATES, limit + 1, first, end)):
         end = stored[-1].sequence
         found += [(one.sequence, line) for one in stored if (line := line_of(_state(one))).standing == standing or standing is None]
+    planned = {(line.goal_id, line.generation) for _, line in found}
+    lines = [line for line in lines if (line.goal_id, line.generation) not in planned]  # it got its plan while we were reading
     return GoalPage((*lines, *(line for _, line in found[:limit])), found[limit - 1][0] if len(found) > limit else None)
 
 
@@ -236,27 +238,39 @@ def line_of(state: GoalState) -> GoalLine:
     )
 
 
-async def _unplanned(client: Client) -> list[GoalLine]:
-    """The goals in the stream that have no plan yet, newest first; one that a replica has claimed is being planned."""
-    prefix = f"$KV.{subjects.CLAIMS}."
+async def _unplanned(client: Client, only: str | None = None) -> list[GoalLine]:
+    """The goals in the stream that have no plan yet, newest first; one that a replica has claimed is being planned.
+
+    Args:
+        client: the connection.
+        only: the id of the goal that is asked about; None for all.
+    """
     try:
-        claims = await stored_from(client, f"KV_{subjects.CLAIMS}", 1, f"{prefix}>", _MOST)
+        goals = await stored_from(client, subjects.GOALS, 1, subjects.GOALS_INCOMING, _MOST)
     except NoStream:  # no role has run against this server yet
         return []
-    claimed = {one.subject.removeprefix(prefix) for one in claims if "KV-Operation" not in one.headers}
+    found = [(one, goal) for one in goals if (goal := _goal(one)) is not None and only in {None, goal.goal_id}]
+    known = [f"$KV.{subjects.GOAL_RECORDS}.{goal.goal_id}.{goal.generation}" for _, goal in found if goal.goal_id is not None]
+    planned = {one.subject for one in await last_of_each(client, _RECORDS, *known)} if known else set()
+    prefix = f"$KV.{subjects.CLAIMS}."
+    claims = await stored_from(client, f"KV_{subjects.CLAIMS}", 1, f"{prefix}>", _MOST) if known else []
+    claimed = {one.subject for one in claims if "KV-Operation" not in one.headers}
     lines = []
-    for one in await stored_from(client, subjects.GOALS, 1, subjects.GOALS_INCOMING, _MOST):
-        try:
-            goal = decode(Goal, one.body)
-        except DecodeError:
-            continue  # it ends as soon as an orchestrator takes it
-        goal_id = goal.goal_id or f"(no id, message {one.sequence})"
-        if goal.goal_id is not None and await goal_state_of(client, goal_id, goal.generation) is not None:
-            continue
-        stored = parse_time(one.headers["Nats-Time-Stamp"]).timestamp()
-        standing: Standing = "planning" if f"{goal_id}.{goal.generation}" in claimed else "waiting"
-        lines.append(GoalLine(goal_id, goal.generation, standing, goal.instruction, stored))
-    return lines[::-1]
+    for one, goal in reversed(found):
+        key = f"{goal.goal_id}.{goal.generation}"
+        if f"$KV.{subjects.GOAL_RECORDS}.{key}" not in planned:
+            standing: Standing = "planning" if prefix + key in claimed else "waiting"
+            stored = parse_time(one.headers["Nats-Time-Stamp"]).timestamp()
+            lines.append(GoalLine(goal.goal_id or f"(no id, message {one.sequence})", goal.generation, standing, goal.instruction, stored))
+    return lines
+
+
+def _goal(stored: Stored) -> Goal | None:
+    """A goal in the stream; None if it cannot be read: it ends as soon as an orchestrator takes it."""
+    try:
+        return decode(Goal, stored.body)
+    except DecodeError:
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,7 +298,7 @@ async def goal_shown(client: Client, goal_id: str) -> GoalShown | None:
     Raises:
         BrokerError: the store does not answer.
     """
-    waiting = [line for line in await _unplanned(client) if line.goal_id == goal_id]
+    waiting = await _unplanned(client, goal_id)
     found = [_state(one) for one in await stored_from(client, _RECORDS, 1, f"$KV.{subjects.GOAL_RECORDS}.{goal_id}.*", _MOST)]
     state = max(found, key=lambda one: one.generation, default=None)
     line = max(waiting, key=lambda one: one.generation, default=None)

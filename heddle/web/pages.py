@@ -58,6 +58,7 @@ def environment() -> Environment:
         "counted",
         "moment",
         "reason",
+        "breakable",
         "marked",
     ):
         made.filters[name] = getattr(words, name)

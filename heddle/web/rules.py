@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from typing import Final
@@ -20,7 +21,6 @@ from heddle.web.poller import Moment, Topic
 from heddle.web.topics import CREW
 
 _LINE: Final = re.compile(r"\(line (\d+)\)")
-EXAMPLE: Final = '{"worker_type": "repo_triage", "payload": {"repository": "."}, "model_tier": "local"}'
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,14 @@ class Explained:
 
 
 IN_FORCE: Final[Topic[list[Rules]]] = Topic("rules in force", rules_in_force, rest=2.0)
+
+
+def example(in_force: list[Rules]) -> str:
+    """A task to begin with: of the first type and tier that the rules know."""
+    rules = in_force[0] if in_force else None
+    worker_type = next(iter(rules.worker_types), None) if rules is not None else None
+    tier = next(iter(rules.tiers), None) if rules is not None else None
+    return json.dumps({"worker_type": worker_type or "repo_triage", "payload": {}, "model_tier": tier or "local"})
 
 
 def explained(text: str, in_force: list[Rules], now: float) -> Explained:
@@ -72,10 +80,11 @@ def routes(desk: Desk) -> list[Route]:
 
     def page(asked: Explained | None) -> Page:
         def view(moment: Moment) -> View:
-            return {"in_force": moment.of(IN_FORCE), "crew": moment.of(CREW)}
+            in_force = moment.of(IN_FORCE)
+            return {"in_force": in_force, "crew": moment.of(CREW), "example": example(in_force or [])}
 
         lines = {step.line for step in asked.steps} if asked is not None else set()
-        return Page("rules", (IN_FORCE, CREW), ("replicas",), view, {"asked": asked, "lines": lines, "example": EXAMPLE}, address="/rules")
+        return Page("rules", (IN_FORCE, CREW), ("replicas",), view, {"asked": asked, "lines": lines}, address="/rules")
 
     async def rules(request: Request) -> Response:
         return await show(desk, request, page(None))

@@ -106,6 +106,11 @@ def marked(text: str) -> Markup:
     return Markup("").join(Markup("<code>{}</code>").format(part) if at % 2 else escape(part) for at, part in enumerate(parts))
 
 
+def breakable(name: str) -> Markup:
+    """A name, which may be broken after an underscore where there is no room for it."""
+    return Markup("_<wbr>").join(plain(name).split("_"))
+
+
 def reason(text: str) -> Markup:
     """A reason "code: detail": the code set off from the detail."""
     code, separator, detail = text.partition(": ")

@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from heddle import subjects
+from heddle import macro, subjects
 from heddle.cli.main import app
+from heddle.control.goals import goal_state_of
 from heddle.messages import DeadLetter
 from heddle.router.reload import Drift
-from tests.support import RULES, Ground, on_ground
+from tests.support import RULES, Echoed, Ground, Word, eventually, on_ground, registry_of
 
 WITH_NOBODY = RULES + "  nobody: {}\n"
 
@@ -192,6 +193,20 @@ async def test_a_goal_that_waits_is_shown_as_waiting(ground: Ground) -> None:
     goal_id = (await answer("goal", "echo hello", "--no-wait"))["goal_id"]
     assert (await answer("goals", "show", goal_id))["standing"] == "waiting"
     assert "waits for an orchestrator" in (await heddle("goals", "show", goal_id)).stdout
+
+
+@macro(name="echo", effects="irreversible", tier="local", phrases=["echo {word}"])
+async def lasting(request: Word) -> Echoed:
+    """Say a word for good."""
+    return Echoed(word=request.word)
+
+
+async def test_a_goal_that_was_replayed_is_approved_in_its_newest_generation(ground: Ground) -> None:
+    async with ground.orchestrator(registry=registry_of(lasting)):
+        await ground.publish(subjects.GOALS_INCOMING, {"goal_id": "g", "instruction": "echo hello", "generation": 1})
+        await eventually(lambda: goal_state_of(ground.client, "g", 1), lambda seen: seen is not None and seen.parked)
+        approved = await answer("goals", "approve", "g", "--by", "ada")
+    assert (approved["generation"], approved["approved_by"]) == (1, "ada")
 
 
 async def test_tasks_are_listed_shown_and_cancelled(ground: Ground) -> None:

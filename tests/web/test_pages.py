@@ -111,6 +111,15 @@ async def test_a_goal_shows_its_hops_what_was_asked_and_what_was_answered(ground
     assert page.count('{ "word": "hello" }') == 2
 
 
+async def test_a_goal_that_was_replayed_is_told_apart_from_what_it_was_before(ground: Ground, served: Board) -> None:
+    goal_id = await ended_goal(ground, "do what nobody can")
+    await ground.publish(subjects.GOALS_INCOMING, {"goal_id": goal_id, "instruction": "echo hello", "generation": 1})
+    page = await read(served, "/goals", "replay 1")
+    assert page.index("echo hello replay 1") < page.index("do what nobody can")
+    rows = re.findall(r'<tr id="([^"]+)"', await served.page("/goals"))
+    assert len(rows) == len(set(rows)) == 2
+
+
 async def test_a_goal_that_failed_leads_to_its_dead_letter_and_its_remedy(ground: Ground, served: Board) -> None:
     goal_id = await ended_goal(ground, "break hello")
     (letter,) = await ground.letters()
@@ -235,6 +244,7 @@ async def test_letters_are_filtered_by_the_server_and_by_reading(ground: Ground,
 async def test_the_rules_in_force_are_shown_and_a_task_is_explained_by_them(served: Board) -> None:
     page = await read(served, "/rules", "agree")
     assert "limited: {tier: slow}" in page
+    assert '{"worker_type": "echo", "payload": {}, "model_tier": "local"}' in page
     good = await served.post("/rules/explain", task=json.dumps({"worker_type": "limited", "payload": {}}))
     assert ("dispatch to 'slow'" in words(good.text), 'class="hit"' in good.text) == (True, True)
     bad = await served.post("/rules/explain", task="{}")
