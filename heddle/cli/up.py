@@ -97,7 +97,8 @@ def _greet(running: System, rules: Path, dashboard_address: str) -> None:
     if planner.settings.frontier.provider is not None:
         out.print(f"novel goals and fallbacks go to {escape(planner.settings.frontier.provider)} (frontier.provider)")
     _tell_missing(running, rules)
-    example = next((goal for macro in planner.offers.newest() for goal, _ in macro.examples), "what you want")
+    harmless = (macro for macro in planner.offers.newest() if macro.effects != "irreversible")
+    example = next((goal for macro in harmless for goal, _ in macro.examples), "what you want")
     out.print(f"dashboard {dashboard_address}")
     out.print(
         f"\nin another terminal:\n  heddle goal {escape(shlex.quote(example))}\n  heddle status\n  heddle dead list\n\nCtrl-C stops it."
