@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
 import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final, NamedTuple
+from urllib.parse import urlsplit
 
 import nats
 import nats.errors
@@ -43,8 +45,11 @@ async def connected(
 ) -> AsyncIterator[Client]:
     """A connection that heals itself, for as long as the block runs.
 
+    Where it cannot, because the server turns us away (nats-py gives up after any error that it is told, such as revoked credentials),
+    the block ends: a role without a connection would look alive and do nothing.
+
     Args:
-        url: one or several servers, separated by commas.
+        url: one or several servers, separated by commas; credentials in it are used and never told.
         role: names the connection in the server's monitoring.
         observer: is told of every loss.
         subjects_checked: every subject published to is built by `subjects` from names that the wire contract has checked, as the
@@ -52,13 +57,15 @@ async def connected(
         timeout: seconds that the first connection may take.
 
     Raises:
-        NoServer: nothing answers there.
+        NoServer: nothing answers there; or, in the block, the server closed the connection for good.
         BrokerError: the server is too old.
     """
     client = Client()
-    servers = [part.strip() for part in url.split(",")]
+    servers, shown = _servers(url), without_credentials(url)
+    in_block = asyncio.timeout(None)
     refusals: list[Exception] = []
     given_up = asyncio.Event()
+    entered = False
 
     async def on_error(error: Exception) -> None:
         if not client.is_connected:
@@ -72,10 +79,14 @@ async def connected(
 
     async def on_disconnect() -> None:
         if not client.is_closed:
-            observer.see(events.DISCONNECTED, "lost the server; reconnecting", role=role, url=url)
+            observer.see(events.DISCONNECTED, "lost the server; reconnecting", role=role, url=shown)
 
     async def on_reconnected() -> None:
-        observer.see(events.RECONNECTED, "the server is back", role=role, url=url)
+        observer.see(events.RECONNECTED, "the server is back", role=role, url=shown)
+
+    async def on_closed() -> None:
+        if entered:
+            in_block.reschedule(0)
 
     connecting = asyncio.create_task(
         client.connect(
@@ -84,6 +95,7 @@ async def connected(
             error_cb=on_error,
             disconnected_cb=on_disconnect,
             reconnected_cb=on_reconnected,
+            closed_cb=on_closed,
             connect_timeout=2,
             reconnect_time_wait=0.2,  # type: ignore[arg-type]  # annotated as int, used as seconds
             max_reconnect_attempts=-1,
@@ -95,14 +107,46 @@ async def connected(
     )
     failure = await _first_connection(connecting, given_up, timeout)
     if failure is not None:
-        await client.close()
+        with contextlib.suppress(AssertionError):  # it did not come so far as to have something to close
+            await client.close()
         told = str(refusals[-1] if refusals else failure) or "no answer"
-        raise NoServer(f"no NATS server answers at {url} ({told}). Start one with `heddle up`, or name yours with --server or NATS_URL")
+        raise NoServer(f"no NATS server answers at {shown} ({told}). Start one with `heddle up`, or name yours with --server or NATS_URL")
     try:
-        _check_version(client, url)
-        yield client
+        async with in_block:
+            entered = True
+            _check_version(client, shown)
+            yield client
+    except TimeoutError:
+        if not in_block.expired():
+            raise
+        raise NoServer(f"the server at {shown} closed the connection for good ({client.last_error})") from None
     finally:
+        entered = False
         await client.close()
+
+
+def without_credentials(url: str) -> str:
+    """The servers' addresses, fit for logs and errors."""
+    parts = (part.strip().rpartition("://") for part in url.split(","))
+    return ",".join(f"{scheme}{mark}{rest.rpartition('@')[2]}" for scheme, mark, rest in parts)
+
+
+def _servers(url: str) -> list[str]:
+    """The addresses in a list with commas.
+
+    Raises:
+        NoServer: one of them cannot be read.
+    """
+    servers = [part.strip() for part in url.split(",") if part.strip()]
+    try:
+        read = [urlsplit(server if "://" in server else f"nats://{server}") for server in servers]
+        good = bool(read) and all(one.hostname and one.port != 0 for one in read)
+    except ValueError:  # its words may have a part of a password in them
+        good = False
+    if not good:
+        told = "write nats://host:4222, several with commas, and percent codes for /, #, ?, @ and commas in a password"
+        raise NoServer(f"{without_credentials(url)!r} is no address of a NATS server: {told}")
+    return servers
 
 
 async def _first_connection(connecting: asyncio.Task[None], given_up: asyncio.Event, timeout: float) -> BaseException | None:
@@ -153,11 +197,17 @@ async def last_on_subject(client: Client, stream: str, subject: str) -> bytes | 
         answer = await client.request(f"$JS.API.DIRECT.GET.{stream}.{subject}", b"", timeout=5)
     except (nats.errors.Error, TimeoutError) as error:
         raise BrokerError(f"cannot read {subject} from {stream}: {type(error).__name__} {error}") from None
-    if answer.headers and (status := answer.headers.get("Status")):
+    if (status := status_of(answer)) is not None:
         if status == "404":
             return await _last_from_leader(client, stream, subject)
-        raise BrokerError(f"cannot read {subject} from {stream}: {status} {answer.headers.get('Description', '')}")
+        raise BrokerError(f"cannot read {subject} from {stream}: {status} {(answer.headers or {}).get('Description', '')}")
     return answer.data
+
+
+def status_of(answer: Msg) -> str | None:
+    """What the server says in the place of a stored message; None of a message, whose sender may have given it a header `Status`."""
+    headers = answer.headers or {}
+    return None if "Nats-Sequence" in headers else headers.get("Status")
 
 
 async def _last_from_leader(client: Client, stream: str, subject: str) -> bytes | None:
@@ -243,7 +293,7 @@ async def _stored(client: Client, stream: str, request: dict[str, Any]) -> list[
 
     async def on_message(message: Msg) -> None:
         headers = message.headers or {}
-        status = headers.get("Status")
+        status = status_of(message)
         if status is None:
             found.append(Stored(int(headers["Nats-Sequence"]), headers["Nats-Subject"], message.data, headers))
         elif not end.done():

@@ -14,7 +14,7 @@ from typing import Any, Final
 import nats.errors
 from nats.aio.client import Client
 
-from heddle.broker.connect import Stored, js_api, last_of_each, stored_from
+from heddle.broker.connect import Stored, js_api, last_of_each, status_of, stored_from
 from heddle.errors import BrokerError, Refused
 
 ALL: Final = ">"
@@ -163,7 +163,7 @@ async def _first_and_rest(client: Client, stream: str, request: dict[str, Any]) 
     finally:
         await subscription.unsubscribe()
     headers = message.headers or {}
-    match headers.get("Status"):
+    match status_of(message):
         case None:
             return int(headers["Nats-Sequence"]), int(headers["Nats-Num-Pending"]) + 1
         case "404":

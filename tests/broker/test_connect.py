@@ -1,0 +1,85 @@
+"""Connections to a real server: what ends them, what is told of them, and what senders' headers cannot do."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from heddle import subjects
+from heddle.broker.connect import connected, last_on_subject, stored_from, without_credentials
+from heddle.broker.pages import count_from
+from heddle.broker.server import Server, embedded
+from heddle.errors import NoServer
+from heddle.telemetry.observer import Observer
+from tests.support import PATIENCE, on_ground
+
+
+def configure(server: Server, **more: object) -> None:
+    """Let the running server read its configuration again, with this besides."""
+    path = server.store / "nats-server.conf"
+    config = json.loads(path.read_text())
+    config["port"] = int(server.url.rpartition(":")[2])
+    path.write_text(json.dumps(config | more))
+    os.kill(server.pid, signal.SIGHUP)
+
+
+def users(password: str) -> dict[str, object]:
+    return {"users": [{"user": "role", "password": password}]}
+
+
+async def test_a_connection_that_the_server_ends_for_good_ends_the_block(tmp_path: Path) -> None:
+    with embedded(tmp_path) as server:
+        with pytest.raises(NoServer, match=r"closed the connection for good .*authorization"):
+            async with asyncio.timeout(PATIENCE), connected(server.url, "test", Observer()):
+                configure(server, authorization=users("other"))
+                await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "nats://role:s3cret@127.0.0.1:9",
+        "nats://s3cret@127.0.0.1:9,tls://role:s3cret@127.0.0.1:9",
+        "role:s3cret@127.0.0.1:9",
+        "nats://role:s3cret@127.0.0.1:none",
+        "nats://role:s3cret#1@127.0.0.1:9",
+        "nats://role:1/s3cret@127.0.0.1:9",
+    ],
+)
+async def test_an_error_tells_no_password(url: str) -> None:
+    with pytest.raises(NoServer, match=r"127\.0\.0\.1") as caught:
+        async with connected(url, "test", Observer()):
+            pass
+    assert "s3cret" not in str(caught.value)
+
+
+def test_addresses_are_told_without_credentials() -> None:
+    assert without_credentials("nats://a:b@one:4222, c@two,three:1") == "nats://one:4222,two,three:1"
+
+
+@pytest.mark.parametrize("url", ["", ",", "nats://127.0.0.1:none", "nats://[::1:4222", "nats://:4222"])
+async def test_what_is_no_address_is_told(url: str) -> None:
+    with pytest.raises(NoServer, match="is no address of a NATS server"):
+        async with connected(url, "test", Observer()):
+            pass
+
+
+async def test_credentials_that_are_not_there_are_told(nats_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NATS_CREDS", "/nowhere/role.creds")
+    with pytest.raises(NoServer):
+        async with connected(nats_url, "test", Observer()):
+            pass
+
+
+async def test_a_senders_own_status_header_is_no_word_of_the_servers(nats_url: str) -> None:
+    async with on_ground(nats_url) as ground:
+        subject = subjects.routed("echo", "local")
+        await ground.client.request(subject, b"body", headers={"Status": "404"})
+        assert [one.body for one in await stored_from(ground.client, subjects.TASKS, 1, subject, 10)] == [b"body"]
+        assert await last_on_subject(ground.client, subjects.TASKS, subject) == b"body"
+        assert await count_from(ground.client, subjects.TASKS, subject) == 1
