@@ -62,10 +62,8 @@ async def connected(
     """
     client = Client()
     servers, shown = _servers(url), without_credentials(url)
-    in_block = asyncio.timeout(None)
     refusals: list[Exception] = []
-    given_up = asyncio.Event()
-    entered = False
+    given_up, closed = asyncio.Event(), asyncio.Event()
 
     async def on_error(error: Exception) -> None:
         if not client.is_connected:
@@ -85,8 +83,7 @@ async def connected(
         observer.see(events.RECONNECTED, "the server is back", role=role, url=shown)
 
     async def on_closed() -> None:
-        if entered:
-            in_block.reschedule(0)
+        closed.set()
 
     connecting = asyncio.create_task(
         client.connect(
@@ -111,17 +108,30 @@ async def connected(
             await client.close()
         told = str(refusals[-1] if refusals else failure) or "no answer"
         raise NoServer(f"no NATS server answers at {shown} ({told}). Start one with `heddle up`, or name yours with --server or NATS_URL")
+    async with _while_open(client, closed, shown):
+        _check_version(client, shown)
+        yield client
+
+
+@asynccontextmanager
+async def _while_open(client: Client, closed: asyncio.Event, shown: str) -> AsyncIterator[None]:
+    """Close the client after the block; end the block if the client closes itself."""
+    in_block = asyncio.timeout(None)
+
+    async def watch() -> None:
+        await closed.wait()
+        in_block.reschedule(0)
+
+    watching = asyncio.create_task(watch())
     try:
         async with in_block:
-            entered = True
-            _check_version(client, shown)
-            yield client
+            yield
     except TimeoutError:
         if not in_block.expired():
             raise
         raise NoServer(f"the server at {shown} closed the connection for good ({client.last_error})") from None
     finally:
-        entered = False
+        watching.cancel()
         await client.close()
 
 
@@ -271,6 +281,17 @@ async def stored_from(client: Client, stream: str, sequence: int, subject_filter
         BrokerError: the stream did not answer.
     """
     return await _stored(client, stream, {"batch": count, "seq": max(1, sequence), "next_by_subj": subject_filter})
+
+
+async def next_or_first(client: Client, stream: str, sequence: int, subject_filter: str, count: int) -> list[Stored]:
+    """The same for who goes round and round: from the stream's begin if nothing is left. The server may give fewer than `count`,
+    because it stops at some number of bytes too; so fewer does not mean that the end is reached.
+
+    Raises:
+        BrokerError: the stream did not answer.
+    """
+    found = await stored_from(client, stream, sequence, subject_filter, count)
+    return found or (await stored_from(client, stream, 1, subject_filter, count) if sequence > 1 else found)
 
 
 async def last_of_each(client: Client, stream: str, *subject_filters: str) -> list[Stored]:

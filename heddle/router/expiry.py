@@ -17,7 +17,7 @@ from nats.aio.client import Client
 from heddle import subjects
 from heddle.broker.announcements import announcements
 from heddle.broker.cancellations import who_cancelled
-from heddle.broker.connect import Stored, js_api, stored_from
+from heddle.broker.connect import Stored, js_api, next_or_first
 from heddle.broker.streams import Streams
 from heddle.errors import BrokerError, Code, DecodeError, Refused
 from heddle.messages import TaskMessage, decode, parse_time
@@ -50,8 +50,8 @@ class Expiry:
     async def round(self) -> None:
         """Look at the next tasks; what cannot be ended now is looked at in a later round."""
         with contextlib.suppress(BrokerError, nats.errors.Error, nats.js.errors.Error, TimeoutError):
-            found = await stored_from(self.client, subjects.TASKS, self._next, "heddle.tasks.*.*", _ROUND)
-            self._next = found[-1].sequence + 1 if len(found) == _ROUND else 1
+            found = await next_or_first(self.client, subjects.TASKS, self._next, "heddle.tasks.*.*", _ROUND)
+            self._next = found[-1].sequence + 1 if found else 1
             for stored in found:
                 if self.cancelled or b'"expires_at"' in stored.body:
                     await self._look_at(stored)

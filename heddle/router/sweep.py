@@ -15,7 +15,7 @@ from nats.aio.client import Client
 
 from heddle import events, subjects
 from heddle.broker.cancellations import who_cancelled
-from heddle.broker.connect import Stored, js_api, stored_from
+from heddle.broker.connect import Stored, js_api, next_or_first
 from heddle.broker.intake import passed_on
 from heddle.broker.outbox import Outbox
 from heddle.errors import BrokerError, Code, DecodeError
@@ -44,8 +44,8 @@ class Sweeper:
     async def round(self) -> None:
         """Look at the next places; what the server does not give now is looked at in a later round."""
         with contextlib.suppress(BrokerError, nats.errors.Error):
-            found = await stored_from(self.client, subjects.DEFER, self._next, "heddle.defer.>", _ROUND)
-            self._next = found[-1].sequence + 1 if len(found) == _ROUND else 1
+            found = await next_or_first(self.client, subjects.DEFER, self._next, "heddle.defer.>", _ROUND)
+            self._next = found[-1].sequence + 1 if found else 1
             for place in found:
                 if self.cancelled and await self._end_cancelled(place):
                     continue

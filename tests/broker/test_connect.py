@@ -9,9 +9,11 @@ import signal
 from pathlib import Path
 
 import pytest
+from nats.aio.client import Client
 
 from heddle import subjects
-from heddle.broker.connect import connected, last_on_subject, stored_from, without_credentials
+from heddle.broker import connect
+from heddle.broker.connect import Stored, connected, last_on_subject, next_or_first, stored_from, without_credentials
 from heddle.broker.pages import count_from
 from heddle.broker.server import Server, embedded
 from heddle.errors import NoServer
@@ -33,11 +35,13 @@ def users(password: str) -> dict[str, object]:
 
 
 async def test_a_connection_that_the_server_ends_for_good_ends_the_block(tmp_path: Path) -> None:
-    with embedded(tmp_path) as server:
-        with pytest.raises(NoServer, match=r"closed the connection for good .*authorization"):
-            async with asyncio.timeout(PATIENCE), connected(server.url, "test", Observer()):
-                configure(server, authorization=users("other"))
-                await asyncio.Event().wait()
+    async def role(server: Server) -> None:
+        async with connected(server.url, "test", Observer()):
+            configure(server, authorization=users("other"))
+            await asyncio.Event().wait()
+
+    with embedded(tmp_path) as server, pytest.raises(NoServer, match=r"closed the connection for good .*authorization"):
+        await asyncio.wait_for(role(server), PATIENCE)
 
 
 @pytest.mark.parametrize(
@@ -83,3 +87,19 @@ async def test_a_senders_own_status_header_is_no_word_of_the_servers(nats_url: s
         assert [one.body for one in await stored_from(ground.client, subjects.TASKS, 1, subject, 10)] == [b"body"]
         assert await last_on_subject(ground.client, subjects.TASKS, subject) == b"body"
         assert await count_from(ground.client, subjects.TASKS, subject) == 1
+
+
+async def test_going_round_a_stream_passes_where_the_server_stops(nats_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def three_at_most(client: Client, stream: str, sequence: int, subject: str, count: int) -> list[Stored]:
+        """As the server does at 64 MiB."""
+        return await stored_from(client, stream, sequence, subject, min(count, 3))
+
+    monkeypatch.setattr(connect, "stored_from", three_at_most)
+    async with on_ground(nats_url) as ground:
+        for number in range(5):
+            await ground.client.request(subjects.routed("echo", "local"), b"%d" % number)
+        seen: list[int] = []
+        for _ in range(3):
+            found = await next_or_first(ground.client, subjects.TASKS, seen[-1] + 1 if seen else 1, "heddle.tasks.*.*", 512)
+            seen += [one.sequence for one in found]
+    assert seen == [1, 2, 3, 4, 5, 1, 2, 3]
