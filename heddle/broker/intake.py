@@ -289,13 +289,17 @@ class Intake:
         source.reviving = True
 
         async def again() -> None:
+            told = ""
             while not self._stopped:
                 await asyncio.sleep(_REVIVE_DELAY)
                 try:
                     await source.make()
                     break
-                except BrokerError:
-                    continue
+                except (BrokerError, nats.errors.Error) as error:
+                    if str(error) != told:
+                        told = str(error)
+                        message = "pulls were interrupted, and the consumer cannot be made again; trying on"
+                        self._observer.see(events.BROKER_TROUBLE, message, consumer=source.durable, reason=reason, error=told)
             self._observer.see(events.BROKER_TROUBLE, "pulls were interrupted; pulling again", consumer=source.durable, reason=reason)
             source.reviving = False
             source.asked = 0

@@ -172,3 +172,16 @@ def _sight(look: Callable[[], int]) -> Callable[[], Awaitable[int]]:
         return look()
 
     return sight
+
+
+async def test_a_stream_that_is_gone_is_told(ground: Ground) -> None:
+    async def take(_: Delivery) -> None:
+        pass
+
+    intake = Intake(ground.client, 4, take, ground.observer)
+    await intake.add(source(ground, "a"))
+    await js_api(ground.client, f"STREAM.DELETE.{subjects.TASKS}")
+    await eventually(_sight(lambda: ground.observer.total(events.BROKER_TROUBLE)), lambda times: times == 1)
+    await make_streams(ground.client, StreamSettings(), ground.observer)
+    await eventually(_sight(lambda: ground.observer.total(events.BROKER_TROUBLE)), lambda times: times == 2)
+    await intake.stop()
