@@ -22,6 +22,8 @@ from heddle.errors import BrokerError, NoServer, Refused
 from heddle.telemetry.observer import Observer
 
 MINIMUM_SERVER: Final = (2, 12, 0)
+MINIMUM_PAYLOAD: Final = 1 << 20
+"""nats-server's default; outputs, letters and records are cut to fit it."""
 STREAM_NAME_IN_USE: Final = 10058
 NO_MESSAGE: Final = 10037
 MAXIMUM_REACHED: Final = 10077
@@ -58,7 +60,7 @@ async def connected(
 
     Raises:
         NoServer: nothing answers there; or, in the block, the server closed the connection for good.
-        BrokerError: the server is too old.
+        BrokerError: the server is too old, or takes too little in one message.
     """
     client = Client()
     servers, shown = _servers(url), without_credentials(url)
@@ -109,7 +111,7 @@ async def connected(
         told = str(refusals[-1] if refusals else failure) or "no answer"
         raise NoServer(f"no NATS server answers at {shown} ({told}). Start one with `heddle up`, or name yours with --server or NATS_URL")
     async with _while_open(client, closed, shown):
-        _check_version(client, shown)
+        _check_server(client, shown)
         yield client
 
 
@@ -171,11 +173,14 @@ async def _first_connection(connecting: asyncio.Task[None], given_up: asyncio.Ev
     return TimeoutError(f"no answer within {timeout:g} s")
 
 
-def _check_version(client: Client, url: str) -> None:
+def _check_server(client: Client, url: str) -> None:
     version = client.connected_server_version
     if (version.major, version.minor, version.patch) < MINIMUM_SERVER:
         wanted = ".".join(map(str, MINIMUM_SERVER))
         raise BrokerError(f"the server at {url} is version {version}; heddle needs {wanted} or newer (message schedules, per-message TTL)")
+    if client.max_payload < MINIMUM_PAYLOAD:
+        told = f"the server at {url} takes {client.max_payload} bytes in one message; heddle needs {MINIMUM_PAYLOAD}"
+        raise BrokerError(f"{told}: raise max_payload in its configuration, or that of the account")
 
 
 async def js_api(client: Client, subject: str, body: dict[str, Any] | None = None) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -30,6 +31,8 @@ _SHORT_ASK: Final = 0.1
 _REVIVE_DELAY: Final = 0.25
 _UNLIMITED: Final = -1
 _ONLY_AN_ID: Final = frozenset({"Nats-Msg-Id"})
+_is_publishable: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch
+"""Whether nats-py publishes a header of this name; from others it takes any."""
 
 
 class Delivery:
@@ -95,10 +98,10 @@ class Delivery:
 
 
 def passed_on(headers: Headers) -> Headers:
-    """The headers that a relay passes on: a sender's, and not those of the server or of heddle."""
+    """The headers that a relay passes on: a sender's, and not those of the server or of heddle, nor those that cannot be published."""
     if headers.keys() == _ONLY_AN_ID:
         return {}
-    return {key: value for key, value in headers.items() if not key.lower().startswith(("nats-", "heddle-"))}
+    return {key: value for key, value in headers.items() if not key.lower().startswith(("nats-", "heddle-")) and _is_publishable(key)}
 
 
 OnDelivery = Callable[[Delivery], Awaitable[None] | None]

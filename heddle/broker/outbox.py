@@ -24,13 +24,17 @@ Headers = dict[str, str]
 
 REPEAT_AFTER: Final = 2.0
 """Seconds without a PubAck until a publish is sent again; below every ack_wait, so that we repeat before others do."""
-_HEADROOM: Final = 4096
 _SMALL: Final = 512 * 1024
+"""Below it a body fits with whatever headers: a stream takes 64 KiB of them, and every server 1 MiB in all (see `connect`)."""
 _UNLIMITED: Final = -1
 
 Then = Callable[[Any, Refused | None], Awaitable[None] | None]
 _Sent = tuple[Then, Any, str, bytes, Headers | None, float]
 """What to do then, with what; subject, body and headers, to publish it again; and when it was published last."""
+
+
+class TooLarge(Refused):
+    """Body and headers are more than the server takes in one message; it would cut the connection."""
 
 
 class Outbox:
@@ -76,9 +80,10 @@ class Outbox:
     async def _send_with_care(self, token: str) -> None:
         """Publish what may be too large, or has no connection just now: then it is repeated later."""
         then, context, subject, body, headers, _ = self._waiting[token]
-        if headers and len(body) + _HEADROOM > self._client.max_payload:
+        size = len(body) + _size_of(headers)
+        if size > self._client.max_payload:
             del self._waiting[token]
-            going = then(context, Refused(f"{len(body)} bytes and headers are more than the server takes in one message"))
+            going = then(context, TooLarge(f"with its headers the message has {size} bytes; the server takes {self._client.max_payload}"))
             if going is not None:
                 await going
             return
@@ -124,6 +129,11 @@ class Outbox:
             going = sent[0](sent[1], None if b'"error"' not in data else _refusal(data, sent[2]))
             if going is not None:
                 await going
+
+
+def _size_of(headers: Headers | None) -> int:
+    """Bytes of the headers on the wire: a first line and an empty one, and a line each."""
+    return 12 + sum(len(name) + len(value.encode()) + 4 for name, value in headers.items()) if headers else 0
 
 
 def _refusal(data: bytes, subject: str) -> Refused | None:

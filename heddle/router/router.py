@@ -16,8 +16,9 @@ from nats.js.errors import KeyWrongLastSequenceError
 
 from heddle import deadletters, events, subjects
 from heddle.broker.cancellations import cancellations, who_cancelled
+from heddle.broker.connect import MAXIMUM_REACHED
 from heddle.broker.intake import Delivery, Intake, Source, passed_on
-from heddle.broker.outbox import Headers, Outbox
+from heddle.broker.outbox import Headers, Outbox, TooLarge
 from heddle.broker.outcomes import OutcomesFull
 from heddle.broker.periodic import every
 from heddle.broker.streams import Streams, make_consumer
@@ -145,7 +146,7 @@ class Router:
     def _dispatched(self, delivery: Delivery, refused: Refused | None) -> Awaitable[None] | None:
         if refused is None:
             return self.intake.ack(delivery)
-        self._spawn(delivery, self._backlog_full(delivery, refused))
+        self._spawn(delivery, self._not_taken(delivery, refused))
         return None
 
     def _shared(self, tier: str) -> bool:
@@ -199,11 +200,31 @@ class Router:
         await self.outbox.send(subjects.deferred(wait.tier, task.priority, source), body, self._deferred, delivery, headers)
 
     async def _deferred(self, delivery: Delivery, refused: Refused | None) -> None:
-        if refused is None:
-            await self.intake.ack(delivery)
+        match refused:
+            case None:
+                await self.intake.ack(delivery)
+            case TooLarge():
+                self._spawn(delivery, self._too_large(delivery, refused))
+            case _:
+                self.observer.see(events.BROKER_TROUBLE, "a place for a waiting task was refused", role="router", error=str(refused))
+                await self.intake.hand_back(delivery, FULL_DELAY)
+
+    async def _not_taken(self, delivery: Delivery, refused: Refused) -> None:
+        """A queue did not take a task: end it if none ever will, let it wait if the queue is full, else try again soon."""
+        if isinstance(refused, TooLarge):
+            await self._too_large(delivery, refused)
+        elif refused.code == MAXIMUM_REACHED:
+            await self._backlog_full(delivery, refused)
         else:
-            self.observer.see(events.BROKER_TROUBLE, "a place for a waiting task was refused", role="router", error=str(refused))
+            self.observer.see(events.BROKER_TROUBLE, "a task was refused; trying again", role="router", error=str(refused))
             await self.intake.hand_back(delivery, FULL_DELAY)
+
+    async def _too_large(self, delivery: Delivery, refused: Refused) -> None:
+        """The task came in, but with what a relay adds to it the server would not take it."""
+        task, now = decode_envelope(delivery.body), self.clock()
+        refusal = Refuse(Code.PAYLOAD_TOO_LARGE, str(refused))
+        self._note(delivery, task, refusal, now, refusal.detail)
+        await self._end(delivery, self._ending(delivery, task, refusal, now))
 
     async def _backlog_full(self, delivery: Delivery, refused: Refused) -> None:
         """The queue of the type and tier is at its cap: a wait like any other, within the tier's `max_wait`."""

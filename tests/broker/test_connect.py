@@ -16,9 +16,9 @@ from heddle.broker import connect
 from heddle.broker.connect import Stored, connected, last_on_subject, next_or_first, stored_from, without_credentials
 from heddle.broker.pages import count_from
 from heddle.broker.server import Server, embedded
-from heddle.errors import NoServer
+from heddle.errors import BrokerError, NoServer
 from heddle.telemetry.observer import Observer
-from tests.support import PATIENCE, on_ground
+from tests.support import PATIENCE, eventually, on_ground
 
 
 def configure(server: Server, **more: object) -> None:
@@ -103,3 +103,17 @@ async def test_going_round_a_stream_passes_where_the_server_stops(nats_url: str,
             found = await next_or_first(ground.client, subjects.TASKS, seen[-1] + 1 if seen else 1, "heddle.tasks.*.*", 512)
             seen += [one.sequence for one in found]
     assert seen == [1, 2, 3, 4, 5, 1, 2, 3]
+
+
+async def test_a_server_that_takes_too_little_in_one_message_is_refused(tmp_path: Path) -> None:
+    with embedded(tmp_path) as server:
+        configure(server, max_payload=65536)
+
+        async def told() -> str:
+            try:
+                async with connected(server.url, "test", Observer()):
+                    return ""
+            except BrokerError as error:
+                return str(error)
+
+        assert "takes 65536 bytes in one message; heddle needs 1048576" in await eventually(told, bool)

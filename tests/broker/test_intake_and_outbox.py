@@ -178,9 +178,12 @@ async def test_a_stream_that_is_gone_is_told(ground: Ground) -> None:
     async def take(_: Delivery) -> None:
         pass
 
-    intake = Intake(ground.client, 4, take, ground.observer)
+    now = 0.0
+    intake = Intake(ground.client, 4, take, ground.observer, lambda: now)
     await intake.add(source(ground, "a"))
     await js_api(ground.client, f"STREAM.DELETE.{subjects.TASKS}")
+    now = 100.0  # the server may end the ask with a word or without
+    await intake.look_after()
     await eventually(_sight(lambda: ground.observer.total(events.BROKER_TROUBLE)), lambda times: times == 1)
     await make_streams(ground.client, StreamSettings(), ground.observer)
     await eventually(_sight(lambda: ground.observer.total(events.BROKER_TROUBLE)), lambda times: times == 2)
