@@ -20,8 +20,8 @@ def _seconds(value: Any) -> Any:
     return value
 
 
-Seconds = Annotated[float, BeforeValidator(_seconds)]
-"""A number of seconds, or a text such as `500ms`, `30s`, `5m` or `1h`."""
+Seconds = Annotated[float, BeforeValidator(_seconds), Field(le=100 * 365 * 86_400.0)]
+"""A number of seconds, or a text such as `500ms`, `30s`, `5m` or `1h`; a hundred years at most, which the server can count in nanoseconds."""
 
 DEFAULT_MODEL = "qwen2.5:7b-instruct-q4_K_M"
 
@@ -238,6 +238,9 @@ def load_settings(**flags: Any) -> Settings:
     except pydantic_settings.SettingsError as error:
         section = re.findall(r'field "(\w+)"', str(error))[0]
         variable = f"HEDDLE_{section.upper()}"
-        raise SettingsError(f"setting {section} ({variable}): not JSON: {error.__cause__}; set {variable}__<FIELD> instead") from None
+        remedy = f"""set {variable}__<FIELD> instead, a list as ["a", "b"]"""
+        raise SettingsError(
+            f"setting {section} ({variable}, or a list in {variable}__<FIELD>): not JSON: {error.__cause__}; {remedy}"
+        ) from None
     except (ValueError, OSError) as error:
         raise SettingsError(f"{find_upwards('heddle.toml')}: {error}") from None

@@ -145,6 +145,19 @@ def test_a_section_that_is_no_json_is_told_with_its_variable(monkeypatch: pytest
     assert "HEDDLE_WORKER" in refusal()
 
 
+def test_a_list_that_is_no_json_is_told_how_to_write_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEDDLE_PLANNER__ADMIT", "bits")
+    with pytest.raises(SettingsError, match=r'a list in HEDDLE_PLANNER__<FIELD>.*a list as \["a", "b"\]'):
+        load_settings()
+
+
+@pytest.mark.parametrize("value", ["inf", "1e300", '"99999999999999h"'])
+def test_a_time_that_no_server_can_count_is_named(folder: Path, value: str) -> None:
+    (folder / "heddle.toml").write_text(f"[streams]\noutcomes_max_age = {value}\n")
+    with pytest.raises(SettingsError, match=r"streams\.outcomes_max_age .*less than or equal"):
+        load_settings()
+
+
 def test_settings_are_frozen() -> None:
     with pytest.raises(ValueError, match="frozen"):
         load_settings().egress = "none"  # type: ignore[misc]

@@ -55,7 +55,7 @@ def metrics_server(observer: Observer, port: int | None, host: str = "127.0.0.1"
     """Serve the counters at `http://<host>:<port>/metrics`; yields the port, or None if none was asked for.
 
     Raises:
-        SettingsError: the port is taken.
+        SettingsError: the port is taken, or address and port cannot be.
     """
     if port is None:
         yield None
@@ -64,8 +64,9 @@ def metrics_server(observer: Observer, port: int | None, host: str = "127.0.0.1"
     registry.register(_Counters(observer))
     try:
         server = (_ServerV6 if ":" in host else ThreadingHTTPServer)((host, port), MetricsHandler.factory(registry))
-    except OSError as error:
-        raise SettingsError(f"cannot serve metrics on {host}:{port}: {error.strerror}; choose another --metrics-port") from None
+    except (OSError, OverflowError, TypeError) as error:  # the latter two: a port beyond 65535, a host that cannot be a name
+        told = getattr(error, "strerror", None) or error
+        raise SettingsError(f"cannot serve metrics on {host}:{port}: {told}; choose another --metrics-port or --metrics-host") from None
     thread = Thread(target=server.serve_forever, args=(_NOTICES_ITS_END,), daemon=True)
     thread.start()
     try:

@@ -90,6 +90,12 @@ def test_a_port_that_is_taken_is_told_with_what_to_do() -> None:
         pass
 
 
+@pytest.mark.parametrize(("port", "host"), [(70_000, "127.0.0.1"), (0, "ü" * 80)])
+def test_an_address_that_cannot_be_is_told_with_what_to_do(port: int, host: str) -> None:
+    with pytest.raises(SettingsError, match="choose another --metrics-port or --metrics-host"), metrics_server(Observer(), port, host):
+        pass
+
+
 def test_the_port_is_free_again_after_an_error() -> None:
     ports: list[int] = []
 
