@@ -12,7 +12,7 @@ import contextlib
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -140,7 +140,7 @@ def read_text(path: Path) -> str:
         RulesError: it cannot be read.
     """
     try:
-        return path.read_text()
+        return path.read_text(encoding="utf-8")
     except OSError as error:
         raise _unreadable(str(path), f"cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
@@ -168,11 +168,17 @@ class Reloaded:
 
 @dataclass(slots=True, eq=False)
 class Reloader:
-    """Keeps a router on its source's rules."""
+    """Keeps a router on its source's rules.
+
+    Attributes:
+        refused: what was told last of rules that are not good.
+        owed: is the broker still to be told of the rules in force?
+    """
 
     router: Router
     source: RulesSource
-    refused: str = field(default="")
+    refused: str = ""
+    owed: bool = False
 
     async def reload(self) -> Reloaded:
         """Read the source again; take its rules into use if they are good and new."""
@@ -187,25 +193,33 @@ class Reloader:
             return Reloaded(router.replica, ok=False, digest=router.rules.digest, problems=error.problems)
         self.refused = ""
         if rules.digest != router.rules.digest:
-            await self._use(rules)
+            router.use(rules)
+            self.owed = True
+        if self.owed and router.client.is_connected:
+            await self._tell(rules)
         return Reloaded(router.replica, ok=True, digest=router.rules.digest)
 
-    async def _use(self, rules: Rules) -> None:
-        router = self.router
-        router.use(rules)
-        with contextlib.suppress(nats.errors.Error, TimeoutError):  # told again at the next reload or start
-            await keep_text(router.client, rules)
-            await publish_tiers(router.client, rules)
+    async def _tell(self, rules: Rules) -> None:
+        """Keep the text, and let the workers know the tiers; what the broker does not take now it is told at the next look."""
+        with contextlib.suppress(nats.errors.Error, TimeoutError):
+            await keep_text(self.router.client, rules)
+            await publish_tiers(self.router.client, rules)
+            self.owed = rules.digest != self.router.rules.digest
 
     async def watch(self, stop: asyncio.Event) -> None:
-        """Reload whenever the source may have changed, until stopped."""
+        """Reload whenever the source may have changed, until stopped; where it cannot be watched, look now and then."""
+        told = ""
         while not stop.is_set():
             try:
                 async for _ in self.source.changes(stop):
                     await self.reload()
-            except (OSError, nats.errors.Error) as error:
-                self.router.observer.see(events.BROKER_TROUBLE, "cannot watch the rules; trying again", role="router", error=str(error))
+            except (OSError, RuntimeError, nats.errors.Error) as error:  # a RuntimeError: the system has no watch left to give
+                if str(error) != told:
+                    told = str(error)
+                    message = f"cannot watch the rules; looking every {POLL_EVERY:g} s"
+                    self.router.observer.see(events.BROKER_TROUBLE, message, role="router", error=told)
                 await asyncio.sleep(POLL_EVERY)
+                await self.reload()
 
     async def on_control(self, message: Msg) -> None:
         """Answer `heddle.control.reload`."""

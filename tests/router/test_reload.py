@@ -10,13 +10,16 @@ from pathlib import Path
 import pytest
 
 from heddle import events, subjects
-from heddle.broker.connect import connected
+from heddle.broker.connect import connected, js_api, last_on_subject
+from heddle.broker.streams import make_streams
 from heddle.control import rules as control
 from heddle.errors import BrokerError, RulesError
+from heddle.router import reload
 from heddle.router.buckets import Bucket
 from heddle.router.reading import parse_rules
 from heddle.router.reload import BucketSource, Drift, FileSource, Reloader, reloading
 from heddle.router.rules import digest_of
+from heddle.settings import StreamSettings
 from heddle.telemetry.observer import Observer
 from tests.support import Ground, by_id, eventually, on_ground
 
@@ -154,6 +157,37 @@ async def test_the_tiers_of_new_rules_are_told_to_the_workers(ground: Ground, tm
         await control.reload(ground.client)
         meta = await ground.client.jetstream().key_value(subjects.META)
         assert (await meta.get(subjects.TIERS_KEY)).value == b"local standard fresh"
+
+
+async def test_tiers_that_the_broker_did_not_take_are_told_when_it_does(ground: Ground, tmp_path: Path) -> None:
+    path = tmp_path / "rules.yaml"
+    path.write_text(ONE)
+    async with following(ground, path) as reloader:
+        await js_api(ground.client, f"STREAM.DELETE.KV_{subjects.META}")
+        path.write_text(ONE.replace("standard: {}", "standard: {}, more: {}"))
+        await eventually(lambda: digest(reloader), lambda seen: seen != digest_of(ONE))
+        await make_streams(ground.client, StreamSettings(), ground.observer)
+
+        async def tiers() -> bytes | None:
+            return await last_on_subject(ground.client, f"KV_{subjects.META}", f"$KV.{subjects.META}.{subjects.TIERS_KEY}")
+
+        assert await eventually(tiers, bool) == b"local standard more"
+
+
+async def test_a_file_that_cannot_be_watched_is_looked_at_now_and_then(
+    ground: Ground, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_left(*_: object, **__: object) -> None:
+        raise RuntimeError("Too many open files")
+
+    monkeypatch.setattr(reload, "awatch", none_left)
+    monkeypatch.setattr(reload, "POLL_EVERY", 0.05)
+    path = tmp_path / "rules.yaml"
+    path.write_text(ONE)
+    async with following(ground, path) as reloader:
+        path.write_text(TWO)
+        await eventually(lambda: digest(reloader), lambda seen: seen == digest_of(TWO))
+    assert ground.observer.total(events.BROKER_TROUBLE) == 1
 
 
 async def test_a_bucket_keeps_its_level_where_the_tiers_numbers_did_not_change(ground: Ground) -> None:
