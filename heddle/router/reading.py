@@ -19,7 +19,7 @@ from heddle.errors import Problem, RulesError
 from heddle.messages import PRIORITIES, is_name
 from heddle.router.buckets import kept_back
 from heddle.router.rules import DEFAULT_MAX_HOPS, DEFAULT_MAX_PAYLOAD, DEFAULT_RESERVE, Limits, Route, Rules, Tier, WorkerType, digest_of
-from heddle.router.windows import windows_of
+from heddle.router.windows import SHORTEST, windows_of
 from heddle.units import parse_duration, parse_rate, parse_size, positive_int, share_of
 
 
@@ -95,6 +95,9 @@ class _Reader:
         if shut := [priority for priority in PRIORITIES if windows and not windows.ever_open(kept[priority])]:
             told = f"with `scope: cluster` and `burst: {burst}` no window is ever open to {', '.join(shut)}"
             self.problem(parts["scope"], f"{path}.scope", f"{told}: raise `burst` to 2 or more, or lower `reserve`")
+        if windows and windows.length < SHORTEST:
+            told = f"with `burst: {burst}` a window of {windows.quota} would be shorter than a microsecond"
+            self.problem(parts["rate"], f"{path}.rate", f"{told}: raise `burst`, or lower `rate`")
         return Tier(
             name=name,
             rate=rate,

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import Final
 
 LONGEST: Final = 60.0
+SHORTEST: Final = 1e-6
+"""Seconds; times near 1.8e9 are 2.4e-7 s apart, and of shorter windows none would ever be met open."""
 _PER_BURST: Final = 4
 
 

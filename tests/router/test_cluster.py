@@ -78,6 +78,13 @@ async def test_a_shared_tier_without_patience_takes_the_burst_and_refuses_the_re
     assert all((result.error or "").startswith("rate_limited: ") for result in results if result.status != "completed")
 
 
+async def test_a_vast_burst_is_not_looked_through(ground: Ground) -> None:
+    async with ground.router(rules("{rate: 5/s, burst: 1000000000000, scope: cluster}")):
+        await flood(ground, 3)
+        await ground.empty(subjects.INCOMING)
+    assert await ground.waiting(subjects.TASKS) == 3
+
+
 async def test_without_the_counters_each_replica_goes_on_with_its_share_and_says_so(ground: Ground) -> None:
     await js_api(ground.client, f"STREAM.DELETE.{subjects.LEASES}")
     async with AsyncExitStack() as stack:
