@@ -60,6 +60,7 @@ DISCONNECTED = Event("heddle_disconnected", "Connections to the server lost.", (
 RECONNECTED = Event("heddle_reconnected", "Connections to the server made again.", (), "info")
 BROKER_TROUBLE = Event("heddle_broker_trouble", "Errors that the client library or the server reported.", (), "warning")
 STREAM_DIFFERS = Event("heddle_stream_differs", "Streams of a newer settings generation than this process knows.", ("stream",), "warning")
+CLOCK_SET = Event("heddle_clock_set", "Times that a router found its clock set by more than a second.", (), "warning")
 ROLE_STARTED = Event("heddle_role_started", "Roles started in this process.", ("role",), "info")
 ROLE_STOPPED = Event("heddle_role_stopped", "Roles stopped in this process.", ("role",), "info")
 RULES_LOADED = Event("heddle_rules_loaded", "Rules taken into use.", (), "info")

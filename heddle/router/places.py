@@ -58,6 +58,12 @@ class Lines:
             self.last[key] = at
         return min(at, wait.give_up_at)
 
+    def move(self, seconds: float) -> None:
+        """The clock was set by so much."""
+        for lines in (self.last, self.near):
+            for key in lines:
+                lines[key] += seconds
+
     def keep_only(self, rules: Rules, changed: frozenset[str]) -> None:
         """After a reload: forget the lines of tiers that are gone or whose numbers changed."""
         for lines in (self.last, self.near):

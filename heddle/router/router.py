@@ -45,6 +45,8 @@ FULL_DELAY = 1.0
 """Seconds until a message that the store refused is tried again."""
 OVERBOOKED = 1.5
 """How much faster than a replica's part of a shared rate its line moves, so that no token is left when parts are uneven."""
+CLOCK_SET = 1.0
+"""Seconds by which the clock must move within one second, beyond that second, to have been set."""
 _REPLICAS = 16
 
 
@@ -70,6 +72,7 @@ class Router:
     audit: Audit | None = None
     cancelled: Mapping[str, str] = field(default_factory=dict)
     _near: int = 0
+    _ahead: float | None = None
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -91,7 +94,8 @@ class Router:
             if (tier := pinned_tier(delivery.headers)) is not None:
                 return self._dispatch(delivery, task, tier)
             delivery.since = waiting_since(delivery.headers)
-            if (due := due_at(delivery.headers)) > self.clock() and self._near < MOST_NEAR:
+            due = due_at(delivery.headers)
+            if 0 < due - self.clock() < NEAR and self._near < MOST_NEAR:  # further off only where clocks differ
                 self._spawn(delivery, self._come_up(delivery, task, due))
                 return None
         return self._decide(delivery, task)
@@ -305,6 +309,20 @@ class Router:
             self.audit.follow(rules)
         self.observer.see(events.RULES_LOADED, "rules are in force", digest=rules.digest)
 
+    async def look_at_clock(self) -> None:
+        """Notice that the clock was set; called about once a second."""
+        ahead, before = self.clock() - time.monotonic(), self._ahead
+        self._ahead = ahead
+        if before is not None and abs(ahead - before) > CLOCK_SET:
+            self._move(ahead - before)
+
+    def _move(self, seconds: float) -> None:
+        """Move what was noted by the clock along with it; else a clock that is set back by an hour stops every limited tier for an hour."""
+        self.buckets = {name: Bucket(bucket.level, bucket.at + seconds) for name, bucket in self.buckets.items()}
+        self.openings = {name: at + seconds for name, at in self.openings.items()}
+        self.lines.move(seconds)
+        self.observer.see(events.CLOCK_SET, "the clock was set", role="router", seconds=round(seconds, 3))
+
     async def drain(self, grace: float) -> None:
         """Take nothing more, and wait until what was taken is acked, for `grace` seconds at most."""
         await self.intake.stop()
@@ -366,6 +384,7 @@ async def routing(
             expiry = Expiry(client, streams, ender, known.known, router.clock)
             async with (
                 looked_after(intake, outbox),
+                every(1.0, router.look_at_clock, at_once=True),
                 every(SWEEP_EVERY, sweeper.round, at_once=True),
                 every(FOREIGN_EVERY, foreign.look, at_once=True),
                 every(EXPIRY_EVERY, expiry.round, at_once=True),

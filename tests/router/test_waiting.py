@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from heddle import subjects
 from heddle.broker.connect import js_api, stored_from
 from heddle.router.reading import parse_rules
+from heddle.schedules import PLACE
 from tests.support import Ground, eventually, on_ground
 
 
@@ -153,6 +155,24 @@ async def test_a_full_queue_that_gets_room_in_time_takes_who_waited(ground: Grou
         async with ground.worker():
             assert len(await ground.outcomes(3)) == 3
     assert await ground.waiting(subjects.DEAD) == 0
+
+
+async def test_a_clock_that_is_set_back_does_not_stop_a_tier(ground: Ground) -> None:
+    async with ground.router(rules("{rate: 1/s, burst: 1, max_wait: 30s}")) as router, ground.worker():
+        await flood(ground, 1, prefix="first")
+        await ground.outcomes(1)
+        router.clock = lambda: time.time() - 3600
+        await router.look_at_clock()
+        await flood(ground, 2)
+        assert {result.status for result in await ground.outcomes(3)} == {"completed"}
+
+
+async def test_a_place_that_comes_up_long_before_its_time_is_not_held(ground: Ground) -> None:
+    async with ground.router(rules("{rate: 100/s, burst: 1, max_wait: 1h}")) as router, ground.worker():
+        body = json.dumps({"worker_type": "echo", "payload": {}, "task_id": "t"}).encode()
+        await ground.client.request(subjects.due("paced", "normal"), body, headers={PLACE: f"{router.clock() + 600}"})
+        (result,) = await ground.outcomes(1)
+    assert result.status == "completed"
 
 
 async def test_places_that_are_overdue_are_swept(ground: Ground) -> None:
