@@ -60,6 +60,8 @@ def stream_configs(settings: StreamSettings) -> list[Config]:
             "retention": "workqueue",
             "discard": "old",
             "allow_msg_schedules": True,
+            "max_msgs": -1,  # it drops the oldest at a limit
+            "max_bytes": -1,
             "allow_direct": True,
         },
         {
@@ -148,7 +150,15 @@ def stream_configs(settings: StreamSettings) -> list[Config]:
         _bucket(subjects.META),
         _bucket(subjects.WORKERS, max_age=10 * _SECOND),
     ]
-    common = {"storage": "file", "num_replicas": settings.replicas, "metadata": {_GENERATION_KEY: str(SETTINGS_GENERATION)}}
+    for config in streams:
+        if config.get("retention") == "workqueue":  # what it acknowledged it must keep, whoever made it
+            config |= {"max_age": 0}
+    common = {
+        "no_ack": False,
+        "storage": "file",
+        "num_replicas": settings.replicas,
+        "metadata": {_GENERATION_KEY: str(SETTINGS_GENERATION)},
+    }
     return [{**config, **common, **_duplicate_window(config)} for config in (*streams, *buckets)]
 
 
@@ -192,10 +202,21 @@ async def make_streams(client: Client, settings: StreamSettings, observer: Obser
             answer = await _create(client, config)
         except Refused as refused:
             if refused.code != STREAM_NAME_IN_USE:
-                raise StreamMismatch(f"cannot make the stream {config['name']}: {refused}") from None
+                raise StreamMismatch(f"cannot make the stream {config['name']}: {refused}{_remedy(refused.code, config)}") from None
             answer = await _reconcile(client, config, observer)
         created[config["name"]] = _microseconds(answer["created"])
     return Streams(created)
+
+
+def _remedy(code: int, config: Config) -> str:
+    """What to do about a stream that the server does not make, where there is more to say than it does."""
+    match code:
+        case 10047:  # not enough storage
+            return f"; it reserves {config.get('max_bytes', 0)} bytes: give JetStream more (max_file_store), or lower streams.*_max_bytes"
+        case 10065:  # another stream's subjects
+            return f"; another stream takes some of {', '.join(config['subjects'])}: `nats stream ls --subject='heddle.>'` shows it"
+        case _:
+            return ""
 
 
 async def _create(client: Client, config: Config) -> dict[str, Any]:

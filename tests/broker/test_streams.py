@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from heddle import events, subjects
@@ -43,6 +45,35 @@ async def test_a_setting_that_is_not_safe_to_change_stops_and_names_both_values(
         )
         with pytest.raises(StreamMismatch, match=r"HEDDLE_GOALS.*retention is 'limits', heddle needs 'workqueue'"):
             await make_streams(client, StreamSettings(), Observer())
+
+
+async def test_a_queue_made_by_hand_loses_nothing_by_age(nats_url: str) -> None:
+    made = {"name": subjects.INCOMING, "subjects": [subjects.TASKS_INCOMING], "retention": "workqueue", "discard": "new", "max_age": 10**10}
+    async with connected(nats_url, "test", Observer()) as client:
+        await js_api(client, f"STREAM.CREATE.{subjects.INCOMING}", made)
+        await make_streams(client, StreamSettings(), Observer())
+        config = (await js_api(client, f"STREAM.INFO.{subjects.INCOMING}"))["config"]
+    assert config["max_age"] == 0
+
+
+@pytest.mark.parametrize(
+    ("made", "told"),
+    [
+        ({"name": subjects.GOALS, "subjects": [subjects.GOALS_INCOMING], "no_ack": True}, "no_ack is True, heddle needs False"),
+        ({"name": "OTHER", "subjects": ["heddle.goals.>"]}, "another stream takes some of heddle.goals.incoming"),
+    ],
+)
+async def test_a_stream_made_by_hand_that_is_in_the_way_is_told(nats_url: str, made: dict[str, Any], told: str) -> None:
+    async with connected(nats_url, "test", Observer()) as client:
+        await js_api(client, f"STREAM.CREATE.{made['name']}", made)
+        with pytest.raises(StreamMismatch, match=told):
+            await make_streams(client, StreamSettings(), Observer())
+
+
+async def test_a_stream_for_which_there_is_no_room_is_told_with_what_it_takes(nats_url: str) -> None:
+    async with connected(nats_url, "test", Observer()) as client:
+        with pytest.raises(StreamMismatch, match=rf"it reserves {1 << 60} bytes: give JetStream more"):
+            await make_streams(client, StreamSettings(dead_max_bytes=1 << 60), Observer())
 
 
 async def test_an_older_process_runs_on_with_a_warning(nats_url: str) -> None:
