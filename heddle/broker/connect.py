@@ -156,7 +156,9 @@ def _servers(url: str) -> list[str]:
     except ValueError:  # its words may have a part of a password in them
         good = False
     if not good:
-        told = "write nats://host:4222, several with commas, and percent codes for /, #, ?, @ and commas in a password"
+        told = (
+            "write nats://host:4222, several with commas; a password with / # ? or a comma does not fit into it, a file for NATS_CREDS does"
+        )
         raise NoServer(f"{without_credentials(url)!r} is no address of a NATS server: {told}")
     return servers
 

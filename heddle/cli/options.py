@@ -128,7 +128,9 @@ def server_url(given: str | None) -> str:
     file = find_upwards(SERVER_FILE)
     if file is None:
         raise NoServer("no NATS server is named. Start one with `heddle up`, or name yours with --server or NATS_URL")
-    return str(json.loads(file.read_text())["url"])
+    if url := _url_in(file):
+        return url
+    raise NoServer(f"{file} names no NATS server: remove it, or name yours with --server or NATS_URL")
 
 
 def _nats_context() -> str | None:
@@ -136,7 +138,17 @@ def _nats_context() -> str | None:
     folder = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "nats"
     try:
         name = (folder / "context.txt").read_text().strip()
-        url = json.loads((folder / "context" / f"{name}.json").read_text()).get("url")
     except (OSError, ValueError):
         return None
-    return url if isinstance(url, str) and url else None
+    return _url_in(folder / "context" / f"{name}.json")
+
+
+def _url_in(file: Path) -> str | None:
+    """The `url` in a JSON file, if there is one."""
+    try:
+        match json.loads(file.read_text(encoding="utf-8")):
+            case {"url": str(url)} if url:
+                return url
+    except (OSError, ValueError):
+        pass
+    return None
