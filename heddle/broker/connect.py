@@ -18,7 +18,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from heddle import events
-from heddle.errors import BrokerError, NoServer, Refused
+from heddle.errors import BrokerError, NoServer, Refused, SettingsError
 from heddle.telemetry.observer import Observer
 
 MINIMUM_SERVER: Final = (2, 12, 0)
@@ -61,9 +61,10 @@ async def connected(
     Raises:
         NoServer: nothing answers there; or, in the block, the server closed the connection for good.
         BrokerError: the server is too old, or takes too little in one message.
+        SettingsError: NATS_CREDS names a file that cannot be read.
     """
     client = Client()
-    servers, shown = _servers(url), without_credentials(url)
+    servers, shown, credentials = _servers(url), without_credentials(url), _credentials()
     refusals: list[Exception] = []
     given_up, closed = asyncio.Event(), asyncio.Event()
 
@@ -101,7 +102,7 @@ async def connected(
             ping_interval=10,
             pending_size=_OUTBOUND_BYTES,
             skip_subject_validation=subjects_checked,
-            user_credentials=os.environ.get("NATS_CREDS") or None,
+            user_credentials=credentials,
         )
     )
     failure = await _first_connection(connecting, given_up, timeout)
@@ -141,6 +142,14 @@ def without_credentials(url: str) -> str:
     """The servers' addresses, fit for logs and errors."""
     parts = (part.strip().rpartition("://") for part in url.split(","))
     return ",".join(f"{scheme}{mark}{rest.rpartition('@')[2]}" for scheme, mark, rest in parts)
+
+
+def _credentials() -> str | None:
+    """The file of credentials that NATS_CREDS names; a server that asks for none would never have it read."""
+    file = os.environ.get("NATS_CREDS") or None
+    if file is not None and not os.access(file, os.R_OK):
+        raise SettingsError(f"NATS_CREDS names {file}, which cannot be read")
+    return file
 
 
 def _servers(url: str) -> list[str]:

@@ -16,7 +16,7 @@ from heddle.broker import connect
 from heddle.broker.connect import Stored, connected, last_on_subject, next_or_first, stored_from, without_credentials
 from heddle.broker.pages import count_from
 from heddle.broker.server import Server, embedded
-from heddle.errors import BrokerError, NoServer
+from heddle.errors import BrokerError, NoServer, SettingsError
 from heddle.telemetry.observer import Observer
 from tests.support import PATIENCE, eventually, on_ground
 
@@ -75,7 +75,7 @@ async def test_what_is_no_address_is_told(url: str) -> None:
 
 async def test_credentials_that_are_not_there_are_told(nats_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NATS_CREDS", "/nowhere/role.creds")
-    with pytest.raises(NoServer):
+    with pytest.raises(SettingsError, match=r"NATS_CREDS names /nowhere/role\.creds, which cannot be read"):
         async with connected(nats_url, "test", Observer()):
             pass
 
