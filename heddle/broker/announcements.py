@@ -14,7 +14,7 @@ _MOST = 1000
 
 
 async def announcements(client: Client) -> dict[str, dict[str, Any]]:
-    """Every card in the bucket, by its key.
+    """Every card in the bucket, by its key; what is no JSON object is passed over.
 
     The bucket's stream is read in one request: a card that is renewed meanwhile moves to the end and is met there, while a look
     through the bucket's keys can miss it.
@@ -24,4 +24,13 @@ async def announcements(client: Client) -> dict[str, dict[str, Any]]:
     """
     prefix = f"$KV.{subjects.WORKERS}."
     found = await stored_from(client, f"KV_{subjects.WORKERS}", 1, f"{prefix}>", _MOST)
-    return {one.subject.removeprefix(prefix): json.loads(one.body) for one in found if one.body and "KV-Operation" not in one.headers}
+    cards = {one.subject.removeprefix(prefix): _card(one.body) for one in found if "KV-Operation" not in one.headers}
+    return {key: card for key, card in cards.items() if card is not None}
+
+
+def _card(body: bytes) -> dict[str, Any] | None:
+    try:
+        card = json.loads(body)
+    except ValueError:
+        return None
+    return card if isinstance(card, dict) else None

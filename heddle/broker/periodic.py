@@ -16,16 +16,22 @@ async def every(seconds: float, work: Callable[[], Awaitable[None]], *, at_once:
 
     Args:
         seconds: from the end of one round to the begin of the next.
-        work: one round; it must not raise.
+        work: one round; if it raises, asyncio logs that, and the next round comes all the same.
         at_once: begin with a round, not with a pause.
     """
     over = asyncio.Event()
 
+    async def a_round() -> None:
+        try:
+            await work()
+        except Exception as error:  # noqa: BLE001  # whatever it is, a role does not silently do without these rounds from then on
+            asyncio.get_running_loop().call_exception_handler({"message": f"a round of {work!r} failed", "exception": error})
+
     async def rounds() -> None:
         if at_once:
-            await work()
+            await a_round()
         while not await _within(seconds, over):
-            await work()
+            await a_round()
 
     task = asyncio.create_task(rounds())
     try:

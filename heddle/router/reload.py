@@ -306,5 +306,7 @@ class Drift:
 
 async def router_cards(client: Client) -> list[dict[str, Any]]:
     """The router replicas that announced themselves within the last ten seconds: {replica, digest, source, levels}."""
-    cards = [card for key, card in (await announcements(client)).items() if subjects.is_router_card(key)]
+    cards = [
+        card for key, card in (await announcements(client)).items() if subjects.is_router_card(key) and {"replica", "digest"} <= card.keys()
+    ]
     return sorted(cards, key=lambda card: str(card["replica"]))

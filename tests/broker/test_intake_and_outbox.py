@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from heddle import events, subjects
+from heddle.broker.announcements import announcements
 from heddle.broker.connect import connected, js_api
 from heddle.broker.intake import Delivery, Intake, Source
 from heddle.broker.outbox import Outbox
+from heddle.broker.periodic import every
 from heddle.broker.server import embedded
 from heddle.broker.streams import make_consumer, make_streams
 from heddle.broker.upkeep import looked_after
@@ -188,3 +190,23 @@ async def test_a_stream_that_is_gone_is_told(ground: Ground) -> None:
     await make_streams(ground.client, StreamSettings(), ground.observer)
     await eventually(_sight(lambda: ground.observer.total(events.BROKER_TROUBLE)), lambda times: times == 2)
     await intake.stop()
+
+
+async def test_a_round_that_fails_is_logged_and_the_next_one_comes(caplog: pytest.LogCaptureFixture) -> None:
+    rounds: list[int] = []
+
+    async def work() -> None:
+        rounds.append(len(rounds))
+        if rounds == [0]:
+            raise KeyError("odd")
+
+    async with every(0.0, work, at_once=True):
+        await eventually(_sight(lambda: len(rounds)), lambda count: count >= 2)
+    assert "odd" in caplog.text
+
+
+async def test_a_card_that_is_none_hides_no_other(ground: Ground) -> None:
+    bucket = await ground.client.jetstream().key_value(subjects.WORKERS)
+    for key, card in {"odd": b"not json", "list": b"[1]", "good": b'{"replica": "good"}'}.items():
+        await bucket.put(key, card)
+    assert await announcements(ground.client) == {"good": {"replica": "good"}}
