@@ -111,6 +111,7 @@ class Audit:
         self._number = 0
         self._lines: dict[str | None, int] = {}
         self._away = False
+        self._loss_told = False
         self.follow(rules)
 
     @property
@@ -202,9 +203,12 @@ class Audit:
         return rows
 
     def _lost(self, notes: int, reason: str) -> None:
-        self._observer.see(events.DECISIONS_LOST, "routing decisions are not recorded", decisions=notes, reason=reason)
-        for _ in range(notes - 1):
-            self._observer.count(events.DECISIONS_LOST)
+        """Count them, and tell it once until the store takes notes again: a busy router would fill its log."""
+        if not self._loss_told:
+            self._loss_told = True
+            self._observer.see(events.DECISIONS_LOST, "routing decisions are not recorded", reason=reason)
+            notes -= 1
+        self._observer.count(events.DECISIONS_LOST, times=notes)
 
     async def flush(self) -> None:
         """Publish what waits, as far as the store takes it; the rest waits for the next time."""
@@ -217,7 +221,7 @@ class Audit:
                     self._observer.see(events.BROKER_TROUBLE, "routing decisions wait to be recorded", role="router", error=str(error))
                 self._away = True
                 return
-            self._away = False
+            self._away = self._loss_told = False
             self._sending = None
 
     def _next(self) -> _Part | None:

@@ -224,12 +224,14 @@ async def test_notes_wait_for_a_store_that_is_away_and_each_is_stored_once(groun
     assert [len(batch) for batch in await batches(ground)] == [3, 2]
 
 
-def test_when_too_many_wait_the_oldest_go_and_are_counted() -> None:
-    observer = Observer()
+def test_when_too_many_wait_the_oldest_go_and_are_counted_and_told_once() -> None:
+    told: list[str] = []
+    observer = Observer(SimpleNamespace(log=lambda _level, message, **_: told.append(message)))
     audit = Audit(away(), observer, "r1", parse_rules(RULES))
     noted(audit, MOST_NOTES + 10 * PART)
     assert MOST_NOTES - PART <= audit.waiting <= MOST_NOTES
     assert observer.total(events.DECISIONS_LOST) == MOST_NOTES + 10 * PART - audit.waiting
+    assert told == ["routing decisions are not recorded"]
 
 
 def test_without_a_server_notes_wait_and_nothing_is_raised() -> None:
