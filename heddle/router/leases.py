@@ -94,7 +94,7 @@ class _Desk:
                     break  # with a large burst there are a great many windows
                 if window not in self._spent:
                     got += await self._lease(window, count - got)
-        except (nats.errors.Error, TimeoutError, ValueError, KeyError) as error:
+        except (nats.errors.Error, TimeoutError, ValueError) as error:
             self._gone(error, now)
             more, again = self._from_share(count - got, now)
             return got + more, again
@@ -106,8 +106,10 @@ class _Desk:
         """Count ourselves in; what the counter says beyond the quota was not to be had."""
         quota = self.windows.quota
         subject = subjects.lease(self.tier.name, self.windows.rate, self.windows.burst, window)
-        answer = await self.leases.client.request(subject, b"", timeout=TIMEOUT, headers={"Nats-Incr": str(count)})
-        total = int(json.loads(answer.data)["val"])
+        answer = json.loads((await self.leases.client.request(subject, b"", timeout=TIMEOUT, headers={"Nats-Incr": str(count)})).data)
+        if "val" not in answer:
+            raise ValueError(answer.get("error", {}).get("description", "no counter answered"))
+        total = int(answer["val"])
         if total >= quota:
             self._spent.add(window)
         return max(0, min(count, quota - (total - count)))

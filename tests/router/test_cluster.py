@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -14,6 +15,7 @@ from heddle import events, subjects
 from heddle.broker.connect import js_api
 from heddle.router.buckets import kept_back
 from heddle.router.windows import windows_of
+from heddle.telemetry.observer import Observer
 from tests.support import Ground, eventually, on_ground
 
 
@@ -93,6 +95,17 @@ async def test_without_the_counters_each_replica_goes_on_with_its_share_and_says
         times = sorted(result.metadata["hops"]["routed"] / 1000 for result in await ground.outcomes(100))
     assert ground.observer.total(events.LEASES_DEGRADED) >= 1
     assert 8 + 40 * (times[-1] - times[0] + 0.2) >= 100
+
+
+async def test_why_a_counter_refused_is_told(ground: Ground) -> None:
+    told: list[dict[str, object]] = []
+    ground.observer = Observer(SimpleNamespace(log=lambda _level, _message, **fields: told.append(fields)))
+    config = (await js_api(ground.client, f"STREAM.INFO.{subjects.LEASES}"))["config"]
+    await js_api(ground.client, f"STREAM.UPDATE.{subjects.LEASES}", config | {"max_msg_size": 1})
+    async with ground.router(rules("{rate: 40/s, burst: 8, max_wait: 60s, scope: cluster}")):
+        await flood(ground, 1)
+        await ground.empty(subjects.INCOMING)
+    assert [fields["error"] for fields in told if fields.get("tier") == "shared"] == ["ValueError message size exceeds maximum allowed"]
 
 
 async def test_a_critical_task_overtakes_a_flood_of_low_ones(ground: Ground) -> None:
