@@ -243,10 +243,10 @@ async def _stored(client: Client, stream: str, request: dict[str, Any]) -> list[
 
     async def on_message(message: Msg) -> None:
         headers = message.headers or {}
-        status = headers.get("Status")
-        if status is None:
+        if "Nats-Sequence" in headers:  # a message, which may have a `Status` of its own
             found.append(Stored(int(headers["Nats-Sequence"]), headers["Nats-Subject"], message.data, headers))
         elif not end.done():
+            status = headers.get("Status", "")
             end.set_result(None if status in {"204", "404"} else f"{status} {headers.get('Description', '')}")
 
     inbox = client.new_inbox()
