@@ -135,12 +135,12 @@ def failed(error: HeddleError, output: OutputFormat = OutputFormat.TEXT) -> type
 
 def progress_told(what: str) -> Callable[[int, int], None]:
     """Says on standard error how far something is, once a second, for as long as it takes."""
-    told = time.monotonic()
+    told, last = time.monotonic(), 0
 
     def progress(done: int, total: int) -> None:
-        nonlocal told
-        if time.monotonic() - told > 1.0:
-            told = time.monotonic()
+        nonlocal told, last
+        if time.monotonic() - told > 1.0 and done != last:
+            told, last = time.monotonic(), done
             aside().print(f"{what} {done:,} of {total:,} …")
 
     return progress

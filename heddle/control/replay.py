@@ -33,6 +33,8 @@ _AT_ONCE: Final = 64
 _PAGE: Final = 512
 _STEPS: Final = 10
 """Times per second that letters are sent, at a rate."""
+_PAUSE: Final = 0.5
+"""Seconds of waiting for the rate after which the progress is told again."""
 _REASON: Final = 300
 """Characters of a letter's reason in the audit trail."""
 
@@ -221,8 +223,10 @@ async def _each(
     total = await number_of(client, chosen) if progress is not None else 0
     started, looked_at, done = time.monotonic(), 0, 0
     async for some in taken(client, chosen, at_once):
-        if rate is not None:
-            await asyncio.sleep(started + done / rate - time.monotonic())
+        while rate is not None and (left := started + done / rate - time.monotonic()) > 0:
+            await asyncio.sleep(min(left, _PAUSE))
+            if progress is not None:  # which may say that it is to stop
+                progress(looked_at, max(total, looked_at))
         steps = await asyncio.gather(*(_step(do, one) for one in some if one is not None), return_exceptions=True)
         looked_at, done = looked_at + len(some), done + len(steps)
         for step in steps:

@@ -61,7 +61,10 @@ def _problem(desk: Desk) -> Callable[[Request, Exception], Awaitable[Response]]:
 
 def _came_from(request: Request) -> str:
     """The page of ours that led here; nothing if it was none."""
-    referrer = urlsplit(request.headers.get("referer", ""))
+    try:
+        referrer = urlsplit(request.headers.get("referer", ""))
+    except ValueError:  # no browser says such a thing
+        return ""
     return f"{referrer.path}?{referrer.query}" if referrer.path and referrer.netloc == request.headers.get("host") else ""
 
 
