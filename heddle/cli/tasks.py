@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 
 from heddle.broker.connect import connected
-from heddle.cli.options import By, ListFormat, ListOutput, Output, OutputFormat, Server, operator, server_url
+from heddle.cli.options import By, ListFormat, ListOutput, Output, OutputFormat, Server, operator, server_url, unicode_text
 from heddle.cli.output import Exit, console, fail, print_json, print_list, print_table, run
 from heddle.cli.task import print_result
 from heddle.control.tasks import Cancelling, TaskPage, TaskShown, cancel_task, letter_told, task_history, task_shown, tasks_page
@@ -68,7 +68,7 @@ def _as_json(generation: int, result: TaskResult) -> dict[str, Any]:
 
 @app.command("show")
 def show(
-    task_id: Annotated[str, typer.Argument(metavar="ID", help="Of the task.", show_default=False)],
+    task_id: Annotated[str, typer.Argument(metavar="ID", callback=unicode_text, help="Of the task.", show_default=False)],
     server: Server = None,
     output: Output = OutputFormat.TEXT,
 ) -> None:
@@ -123,7 +123,7 @@ def _where(found: TaskShown) -> str:
 
 @app.command("cancel")
 def cancel(
-    task_id: Annotated[str, typer.Argument(metavar="ID", help="Which; its newest generation.", show_default=False)],
+    task_id: Annotated[str, typer.Argument(metavar="ID", callback=unicode_text, help="Which; its newest generation.", show_default=False)],
     by: By = None,
     server: Server = None,
     output: Output = OutputFormat.TEXT,
