@@ -12,6 +12,7 @@ from enum import IntEnum
 from typing import Any, Final, TypeVar
 
 import typer
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -74,15 +75,40 @@ def print_line(value: Any) -> None:
     sys.stdout.flush()
 
 
+_GAP: Final = 2
+_WORD: Final = 44
+"""Columns that a cell without blanks, such as an id, may take before it is folded."""
+_LEAST: Final = 12
+"""Columns that a text needs to be readable."""
+
+
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None) -> None:
-    """The answer as a table, below an empty line and its title if it has one; long cells wrap."""
-    table = Table(*columns, header_style="bold", box=None, pad_edge=False)
-    for row in rows:
-        table.add_row(*(escape("" if cell is None else str(cell)) for cell in row))
+    """The answer as a table, below an empty line and its title if it has one; long cells wrap.
+
+    An id that is cut is of no use: where there is no room for the words, each row is a block of lines.
+    """
+    cells = [["" if cell is None else str(cell) for cell in row] for row in rows]
     out = _Shown(highlight=False, width=None if sys.stdout.isatty() else 160)
     if title is not None:
         out.print(f"\n[italic]{escape(title)}[/]")  # of its own: a table folds its title into its width
-    out.print(table)
+    names = max(map(len, columns))
+    table = Table(header_style="bold", box=None, pad_edge=False)
+    needed = -_GAP
+    for name, *column in zip(columns, *cells, strict=True):
+        longest = max(map(cell_len, (name, *column)))
+        whole = longest <= _WORD and not any(" " in cell for cell in column)
+        needed += _GAP + (longest if whole else min(longest, _LEAST))
+        table.add_column(name, no_wrap=whole, overflow="fold")
+    if needed <= out.width:
+        for row in cells:
+            table.add_row(*map(escape, row))
+        out.print(table)
+        return
+    for row in cells:
+        for name, cell in zip(columns, row, strict=True):
+            if cell:
+                out.print(f"[bold]{escape(name):<{names}}[/] {escape(cell)}")
+        out.print()
 
 
 def fail(message: str, code: Exit, output: OutputFormat = OutputFormat.TEXT, **more: object) -> typer.Exit:

@@ -1,0 +1,31 @@
+"""How answers are printed where there is little room for them."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+from rich.text import Text
+
+from heddle.cli.output import print_table
+
+ID = "21d19f7402709744f4146d6e4a13a5a4-3"
+REASON = "the rules declare no tier 'nosuch'; they have local, standard, slow"
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
+def test_an_id_is_whole_and_in_one_line_however_narrow_the_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setenv("TERM", "xterm")
+    print_table(("id", "at", "code", "reason"), [(ID, "2026-11-26T04:02:52.203Z", "unknown_tier", REASON)] * 2)
+    lines = Text.from_ansi(capsys.readouterr().out).plain.splitlines()
+    assert (sum(ID in line for line in lines), "…" in "".join(lines)) == (2, False)
+    assert max(map(len, lines)) <= width
+
+
+def test_a_table_without_rows_is_its_head(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(("id", "at"), [])
+    assert capsys.readouterr().out.split() == ["id", "at"]
