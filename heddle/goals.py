@@ -173,7 +173,7 @@ def standing_of(state: GoalState) -> Standing:
     ended: dict[str, Standing] = {"completed": "completed", "partial": "partial"}
     if state.record is None:
         return "parked" if state.parked else "running"
-    return ended.get(state.record["status"], "failed")
+    return ended.get(state.record.get("status", ""), "failed")
 
 
 def task_subjects(state: GoalState) -> list[str]:
