@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
 import os
 from collections.abc import AsyncIterator, Mapping
@@ -95,7 +96,8 @@ async def connected(
     )
     failure = await _first_connection(connecting, given_up, timeout)
     if failure is not None:
-        await client.close()
+        with contextlib.suppress(AssertionError):  # a client that never came to begin, as with a URL that is none, cannot be closed
+            await client.close()
         told = str(refusals[-1] if refusals else failure) or "no answer"
         raise NoServer(f"no NATS server answers at {url} ({told}). Start one with `heddle up`, or name yours with --server or NATS_URL")
     try:
