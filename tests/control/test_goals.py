@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 
 import pytest
@@ -103,6 +104,8 @@ async def test_a_record_that_was_deleted_or_is_none_hides_no_other_goal(ground: 
     records = await ground.client.jetstream().key_value(subjects.GOAL_RECORDS)
     await records.delete(f"{gone}.0")
     await records.put("by-hand.0", b"not json")
+    never = json.loads((await records.get(f"{good}.0")).value or b"") | {"goal_id": "never", "stored": 1e300}
+    await records.put("never.0", json.dumps(never).encode())
     assert [line.goal_id for line in (await goals_page(ground.client)).goals] == [good]
     assert await goal_shown(ground.client, gone) is None
     assert await goal_shown(ground.client, "by-hand") is None
