@@ -172,6 +172,7 @@ async def test_a_letter_is_kept_as_a_fixture(ground: Ground, tmp_path: Path) -> 
         ("plan", "\udcff"),
         ("tasks", "show", "\udcff"),
         ("tasks", "cancel", "\udcff"),
+        ("rules", "explain", "--task", "\udcff"),
         ("goals", "approve", "g", "--by", "\udcff"),
         ("dead", "replay", "--all", "--yes", "--rate", "fast"),
         ("dead", "list", "--type", "No Type"),
