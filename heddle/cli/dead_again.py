@@ -170,7 +170,7 @@ def _do(steps: Callable[[Client], AsyncIterator[Step]], done: str, server: str |
 
     try:
         run(work(), output.plain)
-    except typer.Exit:  # Ctrl-C, or the server is gone
+    except (typer.Exit, BrokenPipeError):  # Ctrl-C, the server is gone, or whoever reads the lines has enough
         if good or bad:
             aside().print(f"stopped after {counted(good, 'dead letter')} {done}; which, says: heddle dead history")
         raise
