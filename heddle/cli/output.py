@@ -35,7 +35,11 @@ class Exit(IntEnum):
     NO_SERVER = 4
 
 
-_CONTROLS: Final = dict.fromkeys({*range(32), *range(127, 160)} - {ord("\n"), ord("\t")}, "\N{REPLACEMENT CHARACTER}")
+_TURNS: Final = {*range(0x202A, 0x202F), *range(0x2066, 0x206A)}
+"""Characters that turn the direction of what follows, so that it reads as something else."""
+_CONTROLS: Final = dict.fromkeys({*range(32), *range(127, 160), *_TURNS} - {ord("\n"), ord("\t")}, "\N{REPLACEMENT CHARACTER}")
+_ESCAPED: Final = {code: f"\\u{code:04x}" for code in {*range(127, 160), *_TURNS}}
+"""The same in JSON, which escapes those below 32 itself."""
 
 
 class _Shown(Console):
@@ -57,7 +61,11 @@ def aside() -> Console:
 
 def print_json(value: Any) -> None:
     """The answer as JSON."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2 if sys.stdout.isatty() else None) + "\n")
+    sys.stdout.write(_json(value, 2 if sys.stdout.isatty() else None) + "\n")
+
+
+def _json(value: Any, indent: int | None = None) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=indent).translate(_ESCAPED)
 
 
 def print_list(values: Iterable[Any], output: ListFormat) -> None:
@@ -71,7 +79,7 @@ def print_list(values: Iterable[Any], output: ListFormat) -> None:
 
 def print_line(value: Any) -> None:
     """One thing of many, as a line of JSON, at once."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+    sys.stdout.write(_json(value) + "\n")
     sys.stdout.flush()
 
 
