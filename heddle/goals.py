@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from heddle import subjects
 from heddle.messages import GOAL_WORKER_TYPE, Goal, TaskMessage, TaskResult, format_time
@@ -16,6 +16,10 @@ from heddle.planning.plan import NOVEL_PREFIX, Plan, PlannedCall
 
 WHOLE_RECORD: Final = 256 * 1024
 """Bytes up to which a goal's final result carries its tasks' outputs."""
+
+
+Moment = Annotated[float, Field(ge=0, lt=1e10)]
+"""Seconds since the epoch, of a moment that a calendar has."""
 
 
 class Approval(BaseModel):
@@ -31,9 +35,9 @@ class Approval(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     macros: tuple[str, ...]
-    until: float
+    until: Moment
     by: str | None = None
-    at: float | None = None
+    at: Moment | None = None
 
 
 class GoalState(BaseModel):
@@ -56,8 +60,8 @@ class GoalState(BaseModel):
     goal_id: str
     generation: int
     instruction: str
-    stored: float
-    planned: float
+    stored: Moment
+    planned: Moment
     planned_by: str
     model_calls: int
     note: str | None = None
@@ -173,7 +177,7 @@ def standing_of(state: GoalState) -> Standing:
     ended: dict[str, Standing] = {"completed": "completed", "partial": "partial"}
     if state.record is None:
         return "parked" if state.parked else "running"
-    return ended.get(state.record["status"], "failed")
+    return ended.get(state.record.get("status", ""), "failed")
 
 
 def task_subjects(state: GoalState) -> list[str]:

@@ -296,6 +296,26 @@ async def test_an_approval_given_while_no_orchestrator_runs_is_heeded_by_the_nex
     assert sorted(outcome.status for outcome in outcomes) == ["completed"] * 3
 
 
+async def test_an_entry_that_is_none_and_a_goal_without_a_record_keep_no_approved_goal_waiting(ground: Ground) -> None:
+    entry = {"goal_id": "lost", "generation": 0, "instruction": "x", "macros": ["wipe"], "until": 0.0, "body": ""}
+    records = await ground.client.jetstream().key_value(subjects.GOAL_RECORDS)
+    await records.put("parked.by-hand.0", b"not json")
+    await records.put("parked.lost.0", json.dumps(entry).encode())
+    await records.put("lost.0", b"not json")
+    goal = new_goal("say hello")
+    async with ground.router(WITH_WIPE), ground.worker(registry_of(echo, wipe)), parking(ground):
+        await parked(ground, goal)
+        await approve_goal(ground.client, goal.goal_id or "", "ada")
+        (final,) = await ground.outcomes(under=f"heddle.outcomes.goal.{goal.goal_id}.>")
+    assert final.status == "completed"
+
+
+async def test_an_entry_that_is_none_cannot_be_approved(ground: Ground) -> None:
+    records = await ground.client.jetstream().key_value(subjects.GOAL_RECORDS)
+    await records.put("parked.by-hand.0", b"not json")
+    assert await approve_goal(ground.client, "by-hand", "ada") is None
+
+
 async def test_nothing_waits_under_an_id_that_nobody_knows(ground: Ground) -> None:
     async with parking(ground):
         assert await approve_goal(ground.client, "nobody", "ada") is None
@@ -309,6 +329,18 @@ async def test_a_goal_published_twice_is_planned_once(ground: Ground) -> None:
         await submit(ground.client, subjects.GOALS_INCOMING, goal.encode())
         await ground.empty(subjects.GOALS, subjects.INCOMING, subjects.TASKS)
     assert len(model.prompts) == 1
+
+
+async def test_a_goal_under_an_id_that_another_has_sends_no_tasks(ground: Ground) -> None:
+    goal = new_goal("say hello")
+    async with ground.router(), ground.worker(), ground.orchestrator(ScriptedModel(HELLO), "off"):
+        await ended(ground, goal)
+        sent = await ground.client.subscribe(subjects.TASKS_INCOMING)
+        await ground.client.flush()
+        await submit(ground.client, subjects.GOALS_INCOMING, goal.encode())
+        await ground.empty(subjects.GOALS)
+        await ground.client.flush()
+    assert sent.pending_msgs == 0
 
 
 async def test_a_goals_underscored_keys_priority_and_request_reach_its_tasks(ground: Ground) -> None:

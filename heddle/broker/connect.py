@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
 import os
 from collections.abc import AsyncIterator, Mapping
@@ -95,7 +96,8 @@ async def connected(
     )
     failure = await _first_connection(connecting, given_up, timeout)
     if failure is not None:
-        await client.close()
+        with contextlib.suppress(AssertionError):  # a client that never came to begin, as with a URL that is none, cannot be closed
+            await client.close()
         told = str(refusals[-1] if refusals else failure) or "no answer"
         raise NoServer(f"no NATS server answers at {url} ({told}). Start one with `heddle up`, or name yours with --server or NATS_URL")
     try:
@@ -136,7 +138,7 @@ async def js_api(client: Client, subject: str, body: dict[str, Any] | None = Non
     except nats.errors.NoRespondersError:
         raise BrokerError("the server has no JetStream: start nats-server with -js, or give it a `jetstream {}` block") from None
     except (nats.errors.TimeoutError, nats.errors.ConnectionClosedError) as error:
-        raise BrokerError(f"no answer from JetStream to {subject}: {error}") from None
+        raise BrokerError(f"no answer from JetStream to {subject}: {error}{_forbidden(client)}") from None
     parsed: dict[str, Any] = json.loads(answer.data)
     if "error" in parsed:
         raise Refused(parsed["error"].get("description", "refused"), parsed["error"].get("err_code", 0))
@@ -196,9 +198,16 @@ async def submit(
     except nats.errors.NoRespondersError:
         raise NoStream(f"no stream takes {subject}") from None
     except (nats.errors.Error, TimeoutError) as error:
-        raise BrokerError(f"{subject}: no PubAck came ({type(error).__name__}); it may or may not be stored") from None
+        told = f"{subject}: no PubAck came ({type(error).__name__}); it may or may not be stored{_forbidden(client)}"
+        raise BrokerError(told) from None
     if error_told := json.loads(answer.data).get("error"):
         raise Refused(f"{subject}: {error_told.get('description', 'refused')}", error_told.get("err_code", 0))
+
+
+def _forbidden(client: Client) -> str:
+    """What the server said last, if it was that this user may not do something: it answers nothing to that, and tells it beside."""
+    told = str(client.last_error or "")
+    return f"; the server says: {told.removeprefix('nats: ')}" if "permissions violation" in told.lower() else ""
 
 
 class NoStream(BrokerError):
@@ -243,10 +252,10 @@ async def _stored(client: Client, stream: str, request: dict[str, Any]) -> list[
 
     async def on_message(message: Msg) -> None:
         headers = message.headers or {}
-        status = headers.get("Status")
-        if status is None:
+        if "Nats-Sequence" in headers:  # a message, which may have a `Status` of its own
             found.append(Stored(int(headers["Nats-Sequence"]), headers["Nats-Subject"], message.data, headers))
         elif not end.done():
+            status = headers.get("Status", "")
             end.set_result(None if status in {"204", "404"} else f"{status} {headers.get('Description', '')}")
 
     inbox = client.new_inbox()
@@ -257,7 +266,7 @@ async def _stored(client: Client, stream: str, request: dict[str, Any]) -> list[
             seen = -1
             while not end.done():
                 if seen == len(found):
-                    raise BrokerError(f"cannot read {stream}: no answer within {_SILENCE:g} s")
+                    raise BrokerError(f"cannot read {stream}: no answer within {_SILENCE:g} s{_forbidden(client)}")
                 seen = len(found)
                 await asyncio.wait({end}, timeout=_SILENCE)
         finally:

@@ -140,7 +140,7 @@ class Orchestrator:
         if state is None and not await self._end_if_cancelled(delivery.body, goal, came, UNTRIED):
             async with claimed(self.claims, key, self.ender.replica):
                 state = await self.records.state(key) or await self._plan(delivery.body, goal, came, key)
-        if state is None:
+        if state is None or (state.source is not None and state.source != came.source):  # that is of an earlier message with this id
             return
         if state.parked:
             await park(self.records.bucket, _waiting(state, delivery.body))
