@@ -169,7 +169,7 @@ def test_a_tier_that_cannot_be_one_is_refused(tier: str) -> None:
         {"examples": [("say it",)]},
         {"examples": [("say it", None)]},
     ],
-    ids=lambda promise: "-".join(promise),
+    ids="-".join,
 )
 def test_a_promise_of_another_shape_is_refused_where_it_is_made(promise: dict[str, Any]) -> None:
     def define() -> object:
