@@ -17,6 +17,9 @@ from heddle.planning.plan import NOVEL_PREFIX, Plan, PlannedCall
 WHOLE_RECORD: Final = 256 * 1024
 """Bytes up to which a goal's final result carries its tasks' outputs."""
 
+LONGEST_INSTRUCTION: Final = 16 * 1024
+"""Characters of a goal's instruction that its state and its record tell, which have to fit into a message; its letter has it whole."""
+
 
 Moment = Annotated[float, Field(ge=0, lt=1e10)]
 """Seconds since the epoch, of a moment that a calendar has."""
@@ -128,7 +131,7 @@ def goal_state(goal: Goal, came: Came, plan: Plan, offers: Offers, now: float, a
     return GoalState(
         goal_id=came.goal_id,
         generation=goal.generation,
-        instruction=goal.instruction,
+        instruction=_told(goal),
         stored=came.stored,
         planned=now,
         planned_by=plan.planned_by,
@@ -142,6 +145,11 @@ def goal_state(goal: Goal, came: Came, plan: Plan, offers: Offers, now: float, a
         approval=Approval(macros=lasting, until=now + approval_wait) if lasting and not goal.approved else None,
         tasks=tasks,
     )
+
+
+def _told(goal: Goal) -> str:
+    said = goal.instruction
+    return said if len(said) <= LONGEST_INSTRUCTION else f"{said[:LONGEST_INSTRUCTION]}…"
 
 
 def _task(call: PlannedCall, number: int, goal: Goal, goal_id: str, newest: Mapping[str, Offer], now: float) -> TaskMessage:
@@ -258,7 +266,7 @@ def unplanned_record(goal: Goal, came: Came, plan: Plan, now: float, error: str)
     """The record of a goal that never became tasks: of the same shape, and `error` besides."""
     return {
         "goal_id": came.goal_id,
-        "instruction": goal.instruction,
+        "instruction": _told(goal),
         "planned_by": None,
         "model_calls": came.calls_before + plan.model_calls,
         "confidence": plan.confidence,

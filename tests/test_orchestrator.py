@@ -15,8 +15,9 @@ from heddle import events, macro, person_only, subjects
 from heddle.broker.connect import js_api, submit
 from heddle.control.goals import GoalEnded, approve_goal, goal_followed, goal_state_of, new_goal, submit_goal
 from heddle.errors import ModelUnavailable, SettingsError
-from heddle.goals import GoalState
+from heddle.goals import LONGEST_INSTRUCTION, GoalState
 from heddle.llm.model import Answer
+from heddle.macros.marks import given
 from heddle.messages import Goal, TaskResult
 from heddle.orchestrator.orchestrator import Orchestrator
 from heddle.planning.prompt import Prompt
@@ -29,6 +30,11 @@ HELLO = '{"tasks": [{"macro": "echo", "arguments": {"word": "hello"}}]}'
 
 class Guarded(BaseModel):
     write: Annotated[bool, person_only] = False
+
+
+class Given(BaseModel):
+    text: Annotated[str, given("text")]
+    times: int
 
 
 @macro
@@ -114,6 +120,30 @@ async def test_an_answer_that_cannot_be_sent_ends_the_goal_with_a_letter_and_sen
         (found,) = await ground.letters()
     assert (result.status, found.code) == ("failed", code)
     assert await ground.waiting(subjects.INCOMING) == 0
+
+
+async def test_a_goal_as_long_as_a_message_ends_too_and_its_record_tells_the_beginning(ground: Ground) -> None:
+    goal = new_goal("x" * (ground.client.max_payload - 1024))
+    async with ground.orchestrator(ScriptedModel(HELLO), "off"):
+        result = await ended(ground, goal)
+        (found,) = await ground.letters()
+    assert result.output["instruction"] == "x" * LONGEST_INSTRUCTION + "…"
+    assert found.size > LONGEST_INSTRUCTION
+
+
+async def test_a_plan_too_large_to_be_kept_ends_its_goal_after_one_call(ground: Ground) -> None:
+    @macro
+    async def read_text(request: Given) -> Echoed:
+        """Read the text aloud."""
+        return Echoed(word="")
+
+    answer = {"tasks": [{"macro": "read_text", "arguments": {"times": times}} for times in (1, 2, 3)]}
+    model = ScriptedModel(json.dumps(answer))
+    goal = new_goal("read it 1, 2 and 3 times", context={"text": "x" * 300_000})
+    async with ground.orchestrator(model, "off", registry_of(read_text)):
+        result = await ended(ground, goal)
+    assert "all its tasks together" in (result.error or "")
+    assert len(model.prompts) == 1
 
 
 async def test_a_stored_plan_is_published_again_without_a_model_call(ground: Ground) -> None:

@@ -172,6 +172,11 @@ class Orchestrator:
             await self._surely(lambda: self.ender.unplanned(body, goal, came, plan, code, told, self.clock()), plan)
             return None
         state = goal_state(goal, came, plan, planner.offers, self.clock(), planner.settings.planner.approval_wait)
+        size, most = len(state.encode()), self.client.max_payload // 2  # the other half is for its record
+        if size > most:
+            told = f"the plan has {size} bytes, all its tasks together; it can have {most}: give a reference (a path, a URL) to the data"
+            await self._surely(lambda: self.ender.unplanned(body, goal, came, plan, Code.NO_PLAN, told, self.clock()), plan)
+            return None
         await self._surely(lambda: self.records.store(state), plan)
         self.observer.see(
             events.GOALS_PLANNED, "planned a goal", planned_by=plan.planned_by, goal_id=came.goal_id, tasks=len(plan.calls), note=plan.note
