@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from heddle import subjects
 from heddle.messages import GOAL_WORKER_TYPE, Goal, TaskMessage, TaskResult, format_time
@@ -16,6 +16,13 @@ from heddle.planning.plan import NOVEL_PREFIX, Plan, PlannedCall
 
 WHOLE_RECORD: Final = 256 * 1024
 """Bytes up to which a goal's final result carries its tasks' outputs."""
+
+LONGEST_INSTRUCTION: Final = 16 * 1024
+"""Characters of a goal's instruction that its state and its record tell, which have to fit into a message; its letter has it whole."""
+
+
+Moment = Annotated[float, Field(ge=0, lt=1e10)]
+"""Seconds since the epoch, of a moment that a calendar has."""
 
 
 class Approval(BaseModel):
@@ -31,9 +38,9 @@ class Approval(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     macros: tuple[str, ...]
-    until: float
+    until: Moment
     by: str | None = None
-    at: float | None = None
+    at: Moment | None = None
 
 
 class GoalState(BaseModel):
@@ -56,8 +63,8 @@ class GoalState(BaseModel):
     goal_id: str
     generation: int
     instruction: str
-    stored: float
-    planned: float
+    stored: Moment
+    planned: Moment
     planned_by: str
     model_calls: int
     note: str | None = None
@@ -124,7 +131,7 @@ def goal_state(goal: Goal, came: Came, plan: Plan, offers: Offers, now: float, a
     return GoalState(
         goal_id=came.goal_id,
         generation=goal.generation,
-        instruction=goal.instruction,
+        instruction=_told(goal),
         stored=came.stored,
         planned=now,
         planned_by=plan.planned_by,
@@ -138,6 +145,11 @@ def goal_state(goal: Goal, came: Came, plan: Plan, offers: Offers, now: float, a
         approval=Approval(macros=lasting, until=now + approval_wait) if lasting and not goal.approved else None,
         tasks=tasks,
     )
+
+
+def _told(goal: Goal) -> str:
+    said = goal.instruction
+    return said if len(said) <= LONGEST_INSTRUCTION else f"{said[:LONGEST_INSTRUCTION]}…"
 
 
 def _task(call: PlannedCall, number: int, goal: Goal, goal_id: str, newest: Mapping[str, Offer], now: float) -> TaskMessage:
@@ -173,7 +185,7 @@ def standing_of(state: GoalState) -> Standing:
     ended: dict[str, Standing] = {"completed": "completed", "partial": "partial"}
     if state.record is None:
         return "parked" if state.parked else "running"
-    return ended.get(state.record["status"], "failed")
+    return ended.get(state.record.get("status", ""), "failed")
 
 
 def task_subjects(state: GoalState) -> list[str]:
@@ -254,7 +266,7 @@ def unplanned_record(goal: Goal, came: Came, plan: Plan, now: float, error: str)
     """The record of a goal that never became tasks: of the same shape, and `error` besides."""
     return {
         "goal_id": came.goal_id,
-        "instruction": goal.instruction,
+        "instruction": _told(goal),
         "planned_by": None,
         "model_calls": came.calls_before + plan.model_calls,
         "confidence": plan.confidence,

@@ -79,7 +79,10 @@ def sent_again(letter: DeadLetter, original: bytes, patch: Mapping[str, Any] | N
         return Never(
             f"with its new generation it has {len(body)} bytes, and the server takes {max_payload}: publish a reference to the data"
         )
-    return Again(body, subject, outcome, _read(letter, body), task_id)
+    try:
+        return Again(body, subject, outcome, _read(letter, body), task_id)
+    except DecodeError as error:  # its generation or its hops would be more than the contract allows
+        return Never(f"{error}: it was sent again as often as a message can be; publish it anew under another id")
 
 
 def _would_loop(letter: DeadLetter, patch: Mapping[str, Any] | None) -> Never | None:

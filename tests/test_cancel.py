@@ -293,3 +293,11 @@ async def test_a_role_forgets_what_was_cancelled_when_the_bucket_does(ground: Gr
     now = 24 * 3600.0
     await cancellations.look()
     assert not cancellations.known
+
+
+async def test_who_deletes_an_entry_cancels_nothing(ground: Ground) -> None:
+    bucket = await ground.client.jetstream().key_value(subjects.CANCEL)
+    await bucket.delete("task.abc.0")
+    cancellations = Cancellations(ground.client, lambda _: None)
+    await cancellations.look()
+    assert not cancellations.known

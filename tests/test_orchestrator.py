@@ -15,8 +15,9 @@ from heddle import events, macro, person_only, subjects
 from heddle.broker.connect import js_api, submit
 from heddle.control.goals import GoalEnded, approve_goal, goal_followed, goal_state_of, new_goal, submit_goal
 from heddle.errors import ModelUnavailable, SettingsError
-from heddle.goals import GoalState
+from heddle.goals import LONGEST_INSTRUCTION, GoalState
 from heddle.llm.model import Answer
+from heddle.macros.marks import given
 from heddle.messages import Goal, TaskResult
 from heddle.orchestrator.orchestrator import Orchestrator
 from heddle.planning.prompt import Prompt
@@ -29,6 +30,11 @@ HELLO = '{"tasks": [{"macro": "echo", "arguments": {"word": "hello"}}]}'
 
 class Guarded(BaseModel):
     write: Annotated[bool, person_only] = False
+
+
+class Given(BaseModel):
+    text: Annotated[str, given("text")]
+    times: int
 
 
 @macro
@@ -114,6 +120,30 @@ async def test_an_answer_that_cannot_be_sent_ends_the_goal_with_a_letter_and_sen
         (found,) = await ground.letters()
     assert (result.status, found.code) == ("failed", code)
     assert await ground.waiting(subjects.INCOMING) == 0
+
+
+async def test_a_goal_as_long_as_a_message_ends_too_and_its_record_tells_the_beginning(ground: Ground) -> None:
+    goal = new_goal("x" * (ground.client.max_payload - 1024))
+    async with ground.orchestrator(ScriptedModel(HELLO), "off"):
+        result = await ended(ground, goal)
+        (found,) = await ground.letters()
+    assert result.output["instruction"] == "x" * LONGEST_INSTRUCTION + "…"
+    assert (found.size or 0) > LONGEST_INSTRUCTION
+
+
+async def test_a_plan_too_large_to_be_kept_ends_its_goal_after_one_call(ground: Ground) -> None:
+    @macro
+    async def read_text(request: Given) -> Echoed:
+        """Read the text aloud."""
+        return Echoed(word="")
+
+    answer = {"tasks": [{"macro": "read_text", "arguments": {"times": times}} for times in (1, 2, 3)]}
+    model = ScriptedModel(json.dumps(answer))
+    goal = new_goal("read it 1, 2 and 3 times", context={"text": "x" * 300_000})
+    async with ground.orchestrator(model, "off", registry_of(read_text)):
+        result = await ended(ground, goal)
+    assert "all its tasks together" in (result.error or "")
+    assert len(model.prompts) == 1
 
 
 async def test_a_stored_plan_is_published_again_without_a_model_call(ground: Ground) -> None:
@@ -296,6 +326,26 @@ async def test_an_approval_given_while_no_orchestrator_runs_is_heeded_by_the_nex
     assert sorted(outcome.status for outcome in outcomes) == ["completed"] * 3
 
 
+async def test_an_entry_that_is_none_and_a_goal_without_a_record_keep_no_approved_goal_waiting(ground: Ground) -> None:
+    entry = {"goal_id": "lost", "generation": 0, "instruction": "x", "macros": ["wipe"], "until": 0.0, "body": ""}
+    records = await ground.client.jetstream().key_value(subjects.GOAL_RECORDS)
+    await records.put("parked.by-hand.0", b"not json")
+    await records.put("parked.lost.0", json.dumps(entry).encode())
+    await records.put("lost.0", b"not json")
+    goal = new_goal("say hello")
+    async with ground.router(WITH_WIPE), ground.worker(registry_of(echo, wipe)), parking(ground):
+        await parked(ground, goal)
+        await approve_goal(ground.client, goal.goal_id or "", "ada")
+        (final,) = await ground.outcomes(under=f"heddle.outcomes.goal.{goal.goal_id}.>")
+    assert final.status == "completed"
+
+
+async def test_an_entry_that_is_none_cannot_be_approved(ground: Ground) -> None:
+    records = await ground.client.jetstream().key_value(subjects.GOAL_RECORDS)
+    await records.put("parked.by-hand.0", b"not json")
+    assert await approve_goal(ground.client, "by-hand", "ada") is None
+
+
 async def test_nothing_waits_under_an_id_that_nobody_knows(ground: Ground) -> None:
     async with parking(ground):
         assert await approve_goal(ground.client, "nobody", "ada") is None
@@ -309,6 +359,18 @@ async def test_a_goal_published_twice_is_planned_once(ground: Ground) -> None:
         await submit(ground.client, subjects.GOALS_INCOMING, goal.encode())
         await ground.empty(subjects.GOALS, subjects.INCOMING, subjects.TASKS)
     assert len(model.prompts) == 1
+
+
+async def test_a_goal_under_an_id_that_another_has_sends_no_tasks(ground: Ground) -> None:
+    goal = new_goal("say hello")
+    async with ground.router(), ground.worker(), ground.orchestrator(ScriptedModel(HELLO), "off"):
+        await ended(ground, goal)
+        sent = await ground.client.subscribe(subjects.TASKS_INCOMING)
+        await ground.client.flush()
+        await submit(ground.client, subjects.GOALS_INCOMING, goal.encode())
+        await ground.empty(subjects.GOALS)
+        await ground.client.flush()
+    assert sent.pending_msgs == 0
 
 
 async def test_a_goals_underscored_keys_priority_and_request_reach_its_tasks(ground: Ground) -> None:

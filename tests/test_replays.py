@@ -111,6 +111,12 @@ def test_what_cannot_be_sent_again_says_what_to_do(body: bytes, fields: dict[str
     assert told in never(body, **fields)
 
 
+@pytest.mark.parametrize("key", ["generation", "hops"])
+def test_a_message_with_the_highest_number_there_is_cannot_be_sent_again(key: str) -> None:
+    body = b'{"task_id": "t", "worker_type": "echo", "payload": {}, "%b": %d}' % (key.encode(), 2**53)
+    assert "another id" in never(body)
+
+
 def test_a_loop_that_is_mended_goes_round_again() -> None:
     sent = again(b'{"worker_type":"a","payload":{},"hops":9}', {"hops": 0}, code=Code.LOOP.value)
     assert json.loads(sent.body)["hops"] == 1

@@ -97,14 +97,14 @@ class Cancellations:
         while found := await stored_from(self.client, f"KV_{subjects.CANCEL}", self._next, f"{prefix}>", _PAGE):
             self._next = found[-1].sequence + 1
             for one in found:
-                self._take(one.subject.removeprefix(prefix), one.body)
+                self._take(one.subject.removeprefix(prefix), one.body, one.headers)
 
     async def on_message(self, message: Msg) -> None:
         """An entry as it is written."""
-        self._take(message.subject.removeprefix(f"$KV.{subjects.CANCEL}."), message.data)
+        self._take(message.subject.removeprefix(f"$KV.{subjects.CANCEL}."), message.data, message.headers or {})
 
-    def _take(self, key: str, by: bytes) -> None:
-        if key not in self.known:
+    def _take(self, key: str, by: bytes, headers: Mapping[str, str]) -> None:
+        if key not in self.known and "KV-Operation" not in headers:  # who deletes an entry cancels nothing
             self.known[key] = by.decode(errors="replace") or "somebody"
             self._heard.append((self.clock(), key))
             self.on_new(key)

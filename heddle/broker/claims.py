@@ -43,4 +43,4 @@ async def claimed(bucket: KeyValue, key: str, replica: str) -> AsyncIterator[Non
             yield
     finally:
         with contextlib.suppress(nats.errors.Error, TimeoutError):
-            await bucket.delete(key)
+            await bucket.delete(key, last=revision)  # not the claim of a replica that took ours for dead

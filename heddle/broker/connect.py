@@ -206,7 +206,7 @@ async def js_api(client: Client, subject: str, body: dict[str, Any] | None = Non
     except nats.errors.NoRespondersError:
         raise BrokerError("the server has no JetStream: start nats-server with -js, or give it a `jetstream {}` block") from None
     except (nats.errors.TimeoutError, nats.errors.ConnectionClosedError) as error:
-        raise BrokerError(f"no answer from JetStream to {subject}: {error}") from None
+        raise BrokerError(f"no answer from JetStream to {subject}: {error}{_forbidden(client)}") from None
     parsed: dict[str, Any] = json.loads(answer.data)
     if "error" in parsed:
         raise Refused(parsed["error"].get("description", "refused"), parsed["error"].get("err_code", 0))
@@ -272,9 +272,16 @@ async def submit(
     except nats.errors.NoRespondersError:
         raise NoStream(f"no stream takes {subject}") from None
     except (nats.errors.Error, TimeoutError) as error:
-        raise BrokerError(f"{subject}: no PubAck came ({type(error).__name__}); it may or may not be stored") from None
+        told = f"{subject}: no PubAck came ({type(error).__name__}); it may or may not be stored{_forbidden(client)}"
+        raise BrokerError(told) from None
     if error_told := json.loads(answer.data).get("error"):
         raise Refused(f"{subject}: {error_told.get('description', 'refused')}", error_told.get("err_code", 0))
+
+
+def _forbidden(client: Client) -> str:
+    """What the server said last, if it was that this user may not do something: it answers nothing to that, and tells it beside."""
+    told = str(client.last_error or "")
+    return f"; the server says: {told.removeprefix('nats: ')}" if "permissions violation" in told.lower() else ""
 
 
 class NoStream(BrokerError):
@@ -344,7 +351,7 @@ async def _stored(client: Client, stream: str, request: dict[str, Any]) -> list[
             seen = -1
             while not end.done():
                 if seen == len(found):
-                    raise BrokerError(f"cannot read {stream}: no answer within {_SILENCE:g} s")
+                    raise BrokerError(f"cannot read {stream}: no answer within {_SILENCE:g} s{_forbidden(client)}")
                 seen = len(found)
                 await asyncio.wait({end}, timeout=_SILENCE)
         finally:

@@ -147,8 +147,13 @@ async def all_between(client: Client, stream: str, subject_filter: str, start: i
     return found
 
 
+_LAST_MOMENT: Final = 9e9
+"""Seconds since the epoch, in the year 2255: the server counts nanoseconds, and has none for a moment after 2262."""
+
+
 def _moment(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).isoformat().replace("+00:00", "Z")
+    """A moment as the server reads it; one before the epoch, or after all that it can say, is the nearest that it can."""
+    return datetime.fromtimestamp(min(max(at, 0.0), _LAST_MOMENT), UTC).isoformat().replace("+00:00", "Z")
 
 
 async def _first_and_rest(client: Client, stream: str, request: dict[str, Any]) -> tuple[int | None, int]:

@@ -8,7 +8,7 @@ import contextlib
 import nats.js.errors
 from nats.aio.client import Client
 from nats.js.kv import KeyValue
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from heddle import subjects
 from heddle.broker.connect import stored_from
@@ -52,6 +52,13 @@ class Parked(BaseModel):
         return self.model_dump_json(exclude_none=True).encode()
 
 
+def _parked(body: bytes) -> Parked | None:
+    try:
+        return Parked.model_validate_json(body)
+    except ValidationError:
+        return None
+
+
 async def park(records: KeyValue, goal: Parked) -> None:
     """Make sure that there is an entry; one that is there stands."""
     with contextlib.suppress(nats.js.errors.KeyWrongLastSequenceError):
@@ -59,7 +66,7 @@ async def park(records: KeyValue, goal: Parked) -> None:
 
 
 async def parked_goals(client: Client) -> list[Parked]:
-    """Every goal that waits, or was just approved, the oldest first.
+    """Every goal that waits, or was just approved, the oldest first; an entry that is none is passed over.
 
     Raises:
         BrokerError: the bucket does not answer.
@@ -68,13 +75,14 @@ async def parked_goals(client: Client) -> list[Parked]:
     at = 1
     stream, subject = f"KV_{subjects.GOAL_RECORDS}", f"$KV.{subjects.GOAL_RECORDS}.{subjects.parked('*.*')}"
     while page := await stored_from(client, stream, at, subject, _PAGE):
-        found += [Parked.model_validate_json(one.body) for one in page if one.body and "KV-Operation" not in one.headers]
+        entries = [_parked(one.body) for one in page if one.body and "KV-Operation" not in one.headers]
+        found += [goal for goal in entries if goal is not None]
         at = page[-1].sequence + 1
     return found
 
 
 async def approve(client: Client, key: str, by: str, at: float) -> Parked | None:
-    """Say that a goal may go on; None if it does not wait (any more). Who approves it first stays the one who did.
+    """Say that a goal may go on; None if it does not wait (any more), or its entry is none. Who approves it first stays the one who did.
 
     Raises:
         nats.errors.Error: the bucket does not answer.
@@ -85,8 +93,8 @@ async def approve(client: Client, key: str, by: str, at: float) -> Parked | None
             entry = await records.get(subjects.parked(key))
         except nats.js.errors.KeyNotFoundError:
             return None
-        goal = Parked.model_validate_json(entry.value or b"")
-        if goal.by is not None:
+        goal = _parked(entry.value or b"")
+        if goal is None or goal.by is not None:
             return goal
         approved = goal.model_copy(update={"by": by, "at": at})
         with contextlib.suppress(nats.js.errors.KeyWrongLastSequenceError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -26,6 +25,7 @@ from heddle.cli.options import (
     Yes,
     macro_sources,
     operator,
+    read_json,
     server_url,
 )
 from heddle.cli.output import Exit, aside, confirmed, console, counted, fail, print_json, print_line, progress_told, run
@@ -118,7 +118,7 @@ def _patch(text: str | None) -> dict[str, Any] | None:
     if text is None:
         return None
     try:
-        parsed = json.loads(text)
+        parsed = read_json(text)
     except ValueError as error:
         raise typer.BadParameter(f"--patch is not JSON: {error}") from None
     if not isinstance(parsed, dict):
@@ -153,10 +153,11 @@ def _do(steps: Callable[[Client], AsyncIterator[Step]], done: str, server: str |
     Raises:
         typer.Exit: something was not possible.
     """
+    good = bad = 0
+    told: list[dict[str, Any]] = []
 
-    async def work() -> tuple[int, int, list[dict[str, Any]]]:
-        good = bad = 0
-        told: list[dict[str, Any]] = []
+    async def work() -> None:
+        nonlocal good, bad
         async with connected(server_url(server), "cli", Observer()) as client:
             async for step in steps(client):
                 good, bad = good + isinstance(step, Done), bad + isinstance(step, Undone)
@@ -166,9 +167,13 @@ def _do(steps: Callable[[Client], AsyncIterator[Step]], done: str, server: str |
                     told.append(_as_json(step, done))
                 elif isinstance(step, Undone):
                     aside().print(f"[yellow]not {done}:[/] {escape(step.letter_id)}: {escape(step.why)}")
-        return good, bad, told
 
-    good, bad, told = run(work(), output.plain)
+    try:
+        run(work(), output.plain)
+    except (typer.Exit, BrokenPipeError):  # Ctrl-C, the server is gone, or whoever reads the lines has enough
+        if good or bad:
+            aside().print(f"stopped after {counted(good, 'dead letter')} {done}; which, says: heddle dead history")
+        raise
     if output is ListFormat.JSON:
         print_json(told)
     elif output is ListFormat.TEXT:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any
 
 import typer
 
 from heddle.broker.connect import connected
 from heddle.cli.goals import follow_goal, show_goal
-from heddle.cli.options import Output, OutputFormat, Server, Timeout, server_url
+from heddle.cli.options import Output, OutputFormat, Server, Timeout, read_json, server_url, unicode_text
 from heddle.cli.output import console, print_json, run, seconds
 from heddle.control.goals import goal_followed, new_goal, submit_goal
 from heddle.messages import PRIORITIES, Goal, TaskResult
@@ -17,8 +16,12 @@ from heddle.telemetry.observer import Observer
 
 
 def goal(
-    text: Annotated[str, typer.Argument(metavar="TEXT", help="What you want, in your own words.", show_default=False)],
-    context: Annotated[list[str] | None, typer.Option("--context", help="key=value, for the planner; may be repeated.")] = None,
+    text: Annotated[
+        str, typer.Argument(metavar="TEXT", callback=unicode_text, help="What you want, in your own words.", show_default=False)
+    ],
+    context: Annotated[
+        list[str] | None, typer.Option("--context", callback=unicode_text, help="key=value, for the planner; may be repeated.")
+    ] = None,
     priority: Annotated[str, typer.Option("--priority", help="low, normal, high or critical.")] = "normal",
     approve: Annotated[bool, typer.Option("--approve", help="A plan with irreversible macros need not wait for an approval.")] = False,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Follow the goal to its end.")] = True,
@@ -47,7 +50,7 @@ def read_context(pairs: list[str] | None) -> dict[str, Any]:
         if not sign or not key:
             raise typer.BadParameter(f"--context {pair!r} is not key=value")
         try:
-            context[key] = json.loads(value)
+            context[key] = read_json(value)
         except ValueError:
             context[key] = value
     return context

@@ -15,7 +15,7 @@ from rich.markup import escape
 
 from heddle.broker.connect import connected
 from heddle.broker.parked import Parked
-from heddle.cli.options import By, ListFormat, ListOutput, Output, OutputFormat, Server, Timeout, operator, server_url
+from heddle.cli.options import By, ListFormat, ListOutput, Output, OutputFormat, Server, Timeout, operator, server_url, unicode_text
 from heddle.cli.output import Exit, aside, console, counted, fail, print_json, print_list, print_table, run, seconds
 from heddle.cli.unserved import NOTICE_AFTER, say_if_unserved
 from heddle.control.deadletters import Kept
@@ -180,7 +180,8 @@ def cancel(
 def approve(
     goal_id: Annotated[str, typer.Argument(metavar="ID", help="A goal that waits for it.", show_default=False)],
     by: Annotated[
-        str | None, typer.Option("--by", help="Who approves it; told in its record. Default: you, as this machine knows you.")
+        str | None,
+        typer.Option("--by", callback=unicode_text, help="Who approves it; told in its record. Default: you, as this machine knows you."),
     ] = None,
     generation: Annotated[
         int | None, typer.Option("--generation", min=0, help="Which generation; a replay raises it. Default: the newest.")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from importlib.metadata import version
+from io import TextIOWrapper
 from types import MappingProxyType
 from typing import Annotated, Final
 
@@ -57,7 +59,9 @@ def _version(asked: bool) -> None:
 def _heddle(
     _: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
 ) -> None:
-    pass
+    for stream in (sys.stdout, sys.stderr):  # what a terminal has no letters for is written as \u2026, and is no reason to fall
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def main() -> None:

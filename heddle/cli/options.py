@@ -9,8 +9,9 @@ import socket
 from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
+import pydantic_core
 import typer
 
 from heddle.errors import NoServer
@@ -48,11 +49,36 @@ class Level(StrEnum):
     ERROR = "error"
 
 
+def unicode_text(given: Any) -> Any:
+    """The callback of an option or argument that travels: words that are no Unicode text fit into no message.
+
+    Raises:
+        typer.BadParameter: there are such.
+    """
+    for text in [given] if isinstance(given, str) else given or ():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise typer.BadParameter(f"{text!r} is no UTF-8 text") from None
+    return given
+
+
+def read_json(text: str) -> Any:
+    """A JSON value as a message can carry it.
+
+    Raises:
+        ValueError: it is none: what Python's own reader takes besides (NaN, half a character) no other does.
+    """
+    value = pydantic_core.from_json(text.encode(), allow_inf_nan=False)
+    json.dumps(value, allow_nan=False)  # 1e999 is JSON, and no number here
+    return value
+
+
 Output = Annotated[OutputFormat, typer.Option("--output", "-o", help="text for people, json for pipes.")]
 ListOutput = Annotated[
     ListFormat, typer.Option("--output", "-o", help="text for people; for pipes json, one array, or jsonl, a line for each.")
 ]
-By = Annotated[str | None, typer.Option("--by", help="Who does it. Default: you, as this machine knows you.")]
+By = Annotated[str | None, typer.Option("--by", callback=unicode_text, help="Who does it. Default: you, as this machine knows you.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 Server = Annotated[
     str | None,
@@ -130,7 +156,7 @@ def server_url(given: str | None) -> str:
         raise NoServer("no NATS server is named. Start one with `heddle up`, or name yours with --server or NATS_URL")
     if url := _url_in(file):
         return url
-    raise NoServer(f"{file} names no NATS server: remove it, or name yours with --server or NATS_URL")
+    raise NoServer(f"{file} does not say where a server is. Start one with `heddle up`, or name yours with --server or NATS_URL")
 
 
 def _nats_context() -> str | None:

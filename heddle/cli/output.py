@@ -12,6 +12,7 @@ from enum import IntEnum
 from typing import Any, Final, TypeVar
 
 import typer
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -34,7 +35,11 @@ class Exit(IntEnum):
     NO_SERVER = 4
 
 
-_CONTROLS: Final = dict.fromkeys({*range(32), *range(127, 160)} - {ord("\n"), ord("\t")}, "\N{REPLACEMENT CHARACTER}")
+_TURNS: Final = {*range(0x202A, 0x202F), *range(0x2066, 0x206A)}
+"""Characters that turn the direction of what follows, so that it reads as something else."""
+_CONTROLS: Final = dict.fromkeys({*range(32), *range(127, 160), *_TURNS} - {ord("\n"), ord("\t")}, "\N{REPLACEMENT CHARACTER}")
+_ESCAPED: Final = {code: f"\\u{code:04x}" for code in {*range(127, 160), *_TURNS}}
+"""The same in JSON, which escapes those below 32 itself."""
 
 
 class _Shown(Console):
@@ -56,7 +61,11 @@ def aside() -> Console:
 
 def print_json(value: Any) -> None:
     """The answer as JSON."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2 if sys.stdout.isatty() else None) + "\n")
+    sys.stdout.write(_json(value, 2 if sys.stdout.isatty() else None) + "\n")
+
+
+def _json(value: Any, indent: int | None = None) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=indent).translate(_ESCAPED)
 
 
 def print_list(values: Iterable[Any], output: ListFormat) -> None:
@@ -70,19 +79,44 @@ def print_list(values: Iterable[Any], output: ListFormat) -> None:
 
 def print_line(value: Any) -> None:
     """One thing of many, as a line of JSON, at once."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+    sys.stdout.write(_json(value) + "\n")
     sys.stdout.flush()
 
 
+_GAP: Final = 2
+_WORD: Final = 44
+"""Columns that a cell without blanks, such as an id, may take before it is folded."""
+_LEAST: Final = 12
+"""Columns that a text needs to be readable."""
+
+
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None) -> None:
-    """The answer as a table, below an empty line and its title if it has one; long cells wrap."""
-    table = Table(*columns, header_style="bold", box=None, pad_edge=False)
-    for row in rows:
-        table.add_row(*(escape("" if cell is None else str(cell)) for cell in row))
+    """The answer as a table, below an empty line and its title if it has one; long cells wrap.
+
+    An id that is cut is of no use: where there is no room for the words, each row is a block of lines.
+    """
+    cells = [["" if cell is None else str(cell) for cell in row] for row in rows]
     out = _Shown(highlight=False, width=None if sys.stdout.isatty() else 160)
     if title is not None:
         out.print(f"\n[italic]{escape(title)}[/]")  # of its own: a table folds its title into its width
-    out.print(table)
+    names = max(map(len, columns))
+    table = Table(header_style="bold", box=None, pad_edge=False)
+    needed = -_GAP
+    for name, *column in zip(columns, *cells, strict=True):
+        longest = max(map(cell_len, (name, *column)))
+        whole = longest <= _WORD and not any(" " in cell for cell in column)
+        needed += _GAP + (longest if whole else min(longest, _LEAST))
+        table.add_column(name, no_wrap=whole, overflow="fold")
+    if needed <= out.width:
+        for row in cells:
+            table.add_row(*map(escape, row))
+        out.print(table)
+        return
+    for row in cells:
+        for name, cell in zip(columns, row, strict=True):
+            if cell:
+                out.print(f"[bold]{escape(name):<{names}}[/] {escape(cell)}")
+        out.print()
 
 
 def fail(message: str, code: Exit, output: OutputFormat = OutputFormat.TEXT, **more: object) -> typer.Exit:
@@ -135,12 +169,12 @@ def failed(error: HeddleError, output: OutputFormat = OutputFormat.TEXT) -> type
 
 def progress_told(what: str) -> Callable[[int, int], None]:
     """Says on standard error how far something is, once a second, for as long as it takes."""
-    told = time.monotonic()
+    told, last = time.monotonic(), 0
 
     def progress(done: int, total: int) -> None:
-        nonlocal told
-        if time.monotonic() - told > 1.0:
-            told = time.monotonic()
+        nonlocal told, last
+        if time.monotonic() - told > 1.0 and done != last:
+            told, last = time.monotonic(), done
             aside().print(f"{what} {done:,} of {total:,} …")
 
     return progress

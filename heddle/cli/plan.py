@@ -12,7 +12,7 @@ import typer
 from rich.markup import escape
 
 from heddle.cli.goal import read_context
-from heddle.cli.options import MacrosOrCatalogue, Output, OutputFormat, macro_sources
+from heddle.cli.options import MacrosOrCatalogue, Output, OutputFormat, macro_sources, unicode_text
 from heddle.cli.output import Exit, aside, console, counted, fail, print_json, print_table, run
 from heddle.cli.planners import read_offers
 from heddle.cli.pulling import Pull, ensure_model
@@ -25,7 +25,7 @@ from heddle.subjects import FRONTIER
 
 
 def plan(
-    text: Annotated[str, typer.Argument(metavar="TEXT", help="The goal, in your own words.", show_default=False)],
+    text: Annotated[str, typer.Argument(metavar="TEXT", callback=unicode_text, help="The goal, in your own words.", show_default=False)],
     context: Annotated[list[str] | None, typer.Option("--context", help="key=value, for the planner; may be repeated.")] = None,
     macros: MacrosOrCatalogue = None,
     phrases: Annotated[str | None, typer.Option("--phrases", help="off, fallback or first. Default: fallback.")] = None,

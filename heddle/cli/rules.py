@@ -12,7 +12,7 @@ from rich.markup import escape
 
 from heddle.broker.connect import connected
 from heddle.cli import rules_live
-from heddle.cli.options import Macros, Output, OutputFormat, RulesFile, Server, macro_sources, rules_path, server_url
+from heddle.cli.options import Macros, Output, OutputFormat, RulesFile, Server, macro_sources, rules_path, server_url, unicode_text
 from heddle.cli.output import Exit, aside, console, counted, fail, failed, print_json, print_table, progress_told, run
 from heddle.cli.roles import missing_rules, read_rules
 from heddle.control import decisions
@@ -152,7 +152,9 @@ def explain_task(
     file: Annotated[
         Path | None, typer.Argument(metavar="TASK.json", help="A file with the task as JSON: where would it go?", show_default=False)
     ] = None,
-    task: Annotated[str | None, typer.Option("--task", metavar="ID", help="A task that was routed: where did it go?")] = None,
+    task: Annotated[
+        str | None, typer.Option("--task", metavar="ID", callback=unicode_text, help="A task that was routed: where did it go?")
+    ] = None,
     rules: RulesFile = None,
     at: Annotated[str | None, typer.Option("--at", help="The time of the decision, RFC 3339. Default: now.")] = None,
     server: Server = None,

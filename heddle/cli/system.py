@@ -118,6 +118,6 @@ def already_up(folder: Path) -> tuple[str, int] | None:
     try:
         told = json.loads((folder / SERVER_FILE).read_text())
         os.kill(told["pid"], 0)
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
         return None
     return told["url"], told["pid"]

@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from heddle import subjects
 from heddle.broker.connect import connected
-from heddle.cli.options import Output, OutputFormat, Server, Timeout, server_url
+from heddle.cli.options import Output, OutputFormat, Server, Timeout, read_json, server_url
 from heddle.cli.output import Exit, aside, console, fail, print_json, run, seconds
 from heddle.cli.unserved import NOTICE_AFTER, say_if_unserved
 from heddle.control.tasks import Ended, Reported, Waiting, new_task, submit_message, task_followed, task_message_id
@@ -49,7 +49,7 @@ def read_payload(text: str) -> dict[str, Any]:
         typer.BadParameter: it is none.
     """
     try:
-        parsed = json.loads(Path(text[1:]).read_text() if text.startswith("@") else text)
+        parsed = read_json(Path(text[1:]).read_text() if text.startswith("@") else text)
     except (OSError, ValueError) as error:
         raise typer.BadParameter(f'--payload is not JSON: {error}; write --payload \'{{"key": "value"}}\' or @FILE') from None
     if not isinstance(parsed, dict):

@@ -10,10 +10,10 @@ import typer
 from rich.markup import escape
 
 from heddle.broker.connect import connected
-from heddle.cli.options import By, ListFormat, ListOutput, Output, OutputFormat, Server, operator, server_url
+from heddle.cli.options import By, ListFormat, ListOutput, Output, OutputFormat, Server, operator, server_url, unicode_text
 from heddle.cli.output import Exit, console, fail, print_json, print_list, print_table, run
 from heddle.cli.task import print_result
-from heddle.control.tasks import Cancelling, TaskPage, TaskShown, cancel_task, task_history, task_shown, tasks_page
+from heddle.control.tasks import Cancelling, TaskPage, TaskShown, cancel_task, letter_told, task_history, task_shown, tasks_page
 from heddle.messages import TaskResult, is_token
 from heddle.telemetry.observer import Observer
 
@@ -49,7 +49,7 @@ def list_tasks(
             (
                 t.task_id,
                 t.worker_type,
-                t.metadata.get("tier") or t.metadata.get("dead_letter", {}).get("tier"),
+                t.metadata.get("tier") or letter_told(t).get("tier"),
                 t.completed_at,
                 generation or "",
                 t.status,
@@ -68,7 +68,7 @@ def _as_json(generation: int, result: TaskResult) -> dict[str, Any]:
 
 @app.command("show")
 def show(
-    task_id: Annotated[str, typer.Argument(metavar="ID", help="Of the task.", show_default=False)],
+    task_id: Annotated[str, typer.Argument(metavar="ID", callback=unicode_text, help="Of the task.", show_default=False)],
     server: Server = None,
     output: Output = OutputFormat.TEXT,
 ) -> None:
@@ -98,8 +98,8 @@ def show(
             print_result(result, output)
             if result.error is not None:
                 console().print(f"  {escape(result.error)}")
-            if (letter_id := result.metadata.get("dead_letter", {}).get("id")) is not None and generation not in history.replayed:
-                console().print(f"[dim]its dead letter: heddle dead show {letter_id}[/]")
+            if (letter_id := letter_told(result).get("id")) is not None and generation not in history.replayed:
+                console().print(f"[dim]its dead letter: heddle dead show {escape(str(letter_id))}[/]")
         if found.place != "ended":
             console().print(_where(found))
     if found.place is None and not history.outcomes:
@@ -123,7 +123,7 @@ def _where(found: TaskShown) -> str:
 
 @app.command("cancel")
 def cancel(
-    task_id: Annotated[str, typer.Argument(metavar="ID", help="Which; its newest generation.", show_default=False)],
+    task_id: Annotated[str, typer.Argument(metavar="ID", callback=unicode_text, help="Which; its newest generation.", show_default=False)],
     by: By = None,
     server: Server = None,
     output: Output = OutputFormat.TEXT,

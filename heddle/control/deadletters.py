@@ -17,8 +17,8 @@ from heddle.broker.connect import Stored, js_api, last_on_subject, stored_from
 from heddle.broker.pages import ALL, backwards, bounds, count_from, count_since, first_since, newest_before
 from heddle.control.fleet import workers
 from heddle.control.rules import rules_in_force
-from heddle.errors import Code, Refused
-from heddle.messages import DeadLetter, decode, parse_time
+from heddle.errors import Code, DecodeError, Refused
+from heddle.messages import DeadLetter, decode, format_time, parse_time
 
 Progress = Callable[[int, int], None]
 """Told how many letters have been looked at, of how many that there are."""
@@ -67,7 +67,7 @@ class Wanted:
             return False
         if self.text is None:
             return True
-        there, sought = kept.body.decode().casefold(), self.text.casefold()
+        there, sought = kept.body.decode(errors="replace").casefold(), self.text.casefold()
         return sought in there or json.dumps(sought, ensure_ascii=False)[1:-1] in there  # as it stands there, or within a text
 
 
@@ -171,8 +171,39 @@ async def letter(client: Client, letter_id: str) -> Kept | None:
 
 
 def as_kept(stored: Stored) -> Kept:
-    """A letter out of the stream."""
-    return Kept(stored.sequence, decode(DeadLetter, stored.body), stored.body)
+    """A letter out of the stream; its id is that of its subject, by which it is found.
+
+    What is no letter (somebody wrote it by hand, or another version did) is one that says so, so that it can be seen and dropped.
+    """
+    letter_id = stored.subject.rpartition(".")[2]
+    try:
+        told = decode(DeadLetter, stored.body)
+    except DecodeError as error:
+        told = _no_letter(stored, str(error))
+    if told.encoding != "json" and not isinstance(told.original_task, str):
+        told = _no_letter(stored, "original_task: Input should be a valid string")
+    return Kept(stored.sequence, told if told.id == letter_id else told.model_copy(update={"id": letter_id}), stored.body)
+
+
+def _no_letter(stored: Stored, problem: str) -> DeadLetter:
+    """Stands for what is kept as a letter and is none; its original are the bytes that are there."""
+    *_, code, worker_type, tier, letter_id = stored.subject.split(".")
+    try:
+        carried, encoding = stored.body.decode(), "text"
+    except UnicodeDecodeError:
+        carried, encoding = base64.b64encode(stored.body).decode(), "base64"
+    return DeadLetter(
+        reason=f"{code}: what is kept here is no dead letter: {problem}",
+        original_task=carried,
+        encoding=encoding,  # type: ignore[arg-type]  # one of two literals
+        id=letter_id,
+        code=code,
+        worker_type=None if worker_type == subjects.NO_TOKEN else worker_type,
+        tier=None if tier == subjects.NO_TOKEN else tier,
+        at=format_time(parse_time(stored.headers["Nats-Time-Stamp"]).timestamp()),
+        by="somebody",
+        remedy="See whether it can be read by another version of heddle; else drop it.",
+    )
 
 
 class _Carrying(Struct):

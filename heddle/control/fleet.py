@@ -140,7 +140,7 @@ async def declared_tiers(client: Client) -> list[str]:
         told = await last_on_subject(client, f"KV_{subjects.META}", f"$KV.{subjects.META}.{subjects.TIERS_KEY}")
     except BrokerError:  # no role has run against this server yet
         return []
-    return (told or b"").decode().split()
+    return (told or b"").decode(errors="replace").split()
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,7 +126,8 @@ async def _worker_durables(client: Client) -> dict[str, dict[str, Any]]:
     while True:
         told = await _info(client, f"CONSUMER.LIST.{subjects.TASKS}", {"offset": offset})
         page = (told or {}).get("consumers") or []
-        found |= {one["config"]["filter_subject"]: one for one in page}
+        of_subjects = {one["config"].get("filter_subject", ""): one for one in page}
+        found |= {subject: one for subject, one in of_subjects.items() if subject.count(".") == 3}  # others are no worker's
         offset += len(page)
         if told is None or not page or offset >= int(told["total"]):
             return found

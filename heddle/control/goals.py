@@ -13,6 +13,7 @@ import nats.errors
 import nats.js.errors
 from nats.aio.client import Client
 from nats.aio.subscription import Subscription
+from pydantic import ValidationError
 
 from heddle import subjects
 from heddle.broker.connect import NoStream, Stored, last_of_each, stored_from
@@ -25,8 +26,10 @@ from heddle.control.tasks import (
     Reported,
     Waiting,
     cancelled,
+    letter_told,
     look,
     next_result,
+    outcome_in,
     reported,
     submit_message,
     task_history,
@@ -127,7 +130,15 @@ async def goal_state_of(client: Client, goal_id: str, generation: int = 0) -> Go
         entry = await records.get(f"{goal_id}.{generation}")
     except (nats.js.errors.NotFoundError, nats.js.errors.KeyNotFoundError, nats.errors.Error, TimeoutError):
         return None
-    return GoalState.model_validate_json(entry.value or b"")
+    return _read_state(entry.value or b"")
+
+
+def _read_state(body: bytes) -> GoalState | None:
+    """What is kept of a goal; None for what is no such record: it was deleted, or somebody or another version wrote it."""
+    try:
+        return GoalState.model_validate_json(body)
+    except ValidationError:
+        return None
 
 
 async def approve_goal(client: Client, goal_id: str, by: str, generation: int = 0) -> Parked | None:
@@ -205,7 +216,8 @@ async def goals_page(client: Client, standing: Standing | None = None, *, before
     found: list[tuple[int, GoalLine]] = []
     while len(found) <= limit and (stored := await newest_before(client, _RECORDS, _STATES, limit + 1, first, end)):
         end = stored[-1].sequence
-        found += [(one.sequence, line) for one in stored if (line := line_of(_state(one))).standing == standing or standing is None]
+        lines_here = [(one.sequence, line_of(state)) for one in stored if (state := _read_state(one.body)) is not None]
+        found += [(sequence, line) for sequence, line in lines_here if standing in {None, line.standing}]
     planned = {(line.goal_id, line.generation) for _, line in found}
     lines = [line for line in lines if (line.goal_id, line.generation) not in planned]  # it got its plan while we were reading
     return GoalPage((*lines, *(line for _, line in found[:limit])), found[limit - 1][0] if len(found) > limit else None)
@@ -215,10 +227,6 @@ _RECORDS: Final = f"KV_{subjects.GOAL_RECORDS}"
 _STATES: Final = f"$KV.{subjects.GOAL_RECORDS}.*.*"
 _MOST: Final = 1000
 """Goals that wait, and generations of one goal, that are looked at."""
-
-
-def _state(stored: Stored) -> GoalState:
-    return GoalState.model_validate_json(stored.body)
 
 
 def line_of(state: GoalState) -> GoalLine:
@@ -251,7 +259,7 @@ async def _unplanned(client: Client, only: str | None = None) -> list[GoalLine]:
         return []
     found = [(one, goal) for one in goals if (goal := _goal(one)) is not None and only in {None, goal.goal_id}]
     known = [f"$KV.{subjects.GOAL_RECORDS}.{goal.goal_id}.{goal.generation}" for _, goal in found if goal.goal_id is not None]
-    planned = {one.subject for one in await last_of_each(client, _RECORDS, *known)} if known else set()
+    planned = {one.subject for one in await last_of_each(client, _RECORDS, *known) if one.body} if known else set()
     prefix = f"$KV.{subjects.CLAIMS}."
     claims = await stored_from(client, f"KV_{subjects.CLAIMS}", 1, f"{prefix}>", _MOST) if known else []
     claimed = {one.subject for one in claims if "KV-Operation" not in one.headers}
@@ -299,7 +307,8 @@ async def goal_shown(client: Client, goal_id: str) -> GoalShown | None:
         BrokerError: the store does not answer.
     """
     waiting = await _unplanned(client, goal_id)
-    found = [_state(one) for one in await stored_from(client, _RECORDS, 1, f"$KV.{subjects.GOAL_RECORDS}.{goal_id}.*", _MOST)]
+    kept = await stored_from(client, _RECORDS, 1, f"$KV.{subjects.GOAL_RECORDS}.{goal_id}.*", _MOST)
+    found = [state for one in kept if (state := _read_state(one.body)) is not None]
     state = max(found, key=lambda one: one.generation, default=None)
     line = max(waiting, key=lambda one: one.generation, default=None)
     if state is not None and (line is None or line.generation <= state.generation):
@@ -308,8 +317,8 @@ async def goal_shown(client: Client, goal_id: str) -> GoalShown | None:
         return None
     final = await newest_final(client, goal_id)
     outcomes = await newest_outcomes(client, goal_id)
-    ids = [outcome.metadata.get("dead_letter", {}).get("id") for outcome in (final, *outcomes.values()) if outcome is not None]
-    letters = [await letter(client, letter_id) for letter_id in ids if letter_id is not None]
+    ids = [letter_told(outcome).get("id") for outcome in (final, *outcomes.values()) if outcome is not None]
+    letters = [await letter(client, str(letter_id)) for letter_id in ids if letter_id is not None]
     return GoalShown(line, state, final, outcomes, tuple(kept for kept in letters if kept is not None))
 
 
@@ -320,8 +329,8 @@ async def newest_final(client: Client, goal_id: str) -> TaskResult | None:
         BrokerError: the store does not answer.
     """
     found = await stored_from(client, subjects.OUTCOMES, 1, f"heddle.outcomes.goal.{goal_id}.final.*", _MOST)
-    newest = max(found, key=lambda one: int(one.subject.rsplit(".", 1)[1]), default=None)
-    return decode(TaskResult, newest.body) if newest is not None else None
+    finals = [outcome for one in found if (outcome := outcome_in(one)) is not None]
+    return max(finals, key=lambda outcome: outcome[0])[1] if finals else None
 
 
 async def newest_outcomes(client: Client, goal_id: str) -> dict[str, TaskResult]:
@@ -331,8 +340,8 @@ async def newest_outcomes(client: Client, goal_id: str) -> dict[str, TaskResult]
         BrokerError: the store does not answer.
     """
     found = await stored_from(client, subjects.OUTCOMES, 1, f"heddle.outcomes.task.{goal_id}.*.*", _MOST)
-    results = sorted((subjects.parse_task_outcome(one.subject).generation, one.sequence, one.body) for one in found)
-    return {result.task_id: result for result in (decode(TaskResult, body) for _, _, body in results)}
+    results = [outcome for one in found if (outcome := outcome_in(one)) is not None]
+    return {result.task_id: result for _, result in sorted(results, key=lambda outcome: outcome[0])}
 
 
 async def cancel_goal(client: Client, goal_id: str, *, by: str) -> Cancelling | None:

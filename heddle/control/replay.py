@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
 from nats.aio.client import Client
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from heddle import subjects
 from heddle.broker.connect import EXPECTED_LAST, NO_MESSAGE, NOT_LAST, Stored, js_api, stored_from, submit
@@ -33,6 +33,8 @@ _AT_ONCE: Final = 64
 _PAGE: Final = 512
 _STEPS: Final = 10
 """Times per second that letters are sent, at a rate."""
+_PAUSE: Final = 0.5
+"""Seconds of waiting for the rate after which the progress is told again."""
 _REASON: Final = 300
 """Characters of a letter's reason in the audit trail."""
 
@@ -161,16 +163,22 @@ async def _claimed(client: Client, kept: Kept, entry: Entry) -> Undone | None:
     first = await _entry(client, kept.letter.id)
     if first is None:
         return Undone(kept.letter.id, "somebody else is at it")
-    stale = time.time() - parse_time(first[0].at).timestamp() > STALE
-    if stale and await _is_kept(client, kept) and await _written(client, subject, entry, first[1]):
+    if await _age(client, first[1]) > STALE and await _is_kept(client, kept) and await _written(client, subject, entry, first[1].sequence):
         return None
     return Undone(kept.letter.id, first[0].in_words())
 
 
-async def _entry(client: Client, letter_id: str) -> tuple[Entry, int] | None:
-    """Who replayed or dropped a letter, and the sequence of that line; None if nobody did."""
+async def _age(client: Client, line: Stored) -> float:
+    """Seconds since a line was written, by the server's clock alone: two operators' clocks may differ."""
+    now = (await js_api(client, f"STREAM.INFO.{subjects.AUDIT}"))["ts"]
+    return (parse_time(now) - parse_time(line.headers["Nats-Time-Stamp"])).total_seconds()
+
+
+async def _entry(client: Client, letter_id: str) -> tuple[Entry, Stored] | None:
+    """Who replayed or dropped a letter, and that line as it is stored; None if nobody did."""
     found = await stored_from(client, subjects.AUDIT, 1, subjects.audit(letter_id), 1) if subjects.is_letter_id(letter_id) else []
-    return (as_entry(found[0]), found[0].sequence) if found else None
+    entry = as_entry(found[0]) if found else None
+    return (entry, found[0]) if entry is not None else None
 
 
 async def _written(client: Client, subject: str, entry: Entry, last: int) -> bool:
@@ -215,8 +223,10 @@ async def _each(
     total = await number_of(client, chosen) if progress is not None else 0
     started, looked_at, done = time.monotonic(), 0, 0
     async for some in taken(client, chosen, at_once):
-        if rate is not None:
-            await asyncio.sleep(started + done / rate - time.monotonic())
+        while rate is not None and (left := started + done / rate - time.monotonic()) > 0:
+            await asyncio.sleep(min(left, _PAUSE))
+            if progress is not None:  # which may say that it is to stop
+                progress(looked_at, max(total, looked_at))
         steps = await asyncio.gather(*(_step(do, one) for one in some if one is not None), return_exceptions=True)
         looked_at, done = looked_at + len(some), done + len(steps)
         for step in steps:
@@ -312,9 +322,12 @@ class Entry(BaseModel):
         return f"{self.by} {'replayed' if self.action == 'replay' else 'dropped'} it at {self.at}"
 
 
-def as_entry(stored: Stored) -> Entry:
-    """A line out of the stream."""
-    return Entry.model_validate_json(stored.body)
+def as_entry(stored: Stored) -> Entry | None:
+    """A line out of the stream; None for what is none, which somebody wrote by hand."""
+    try:
+        return Entry.model_validate_json(stored.body)
+    except ValidationError:
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,4 +348,4 @@ async def history(client: Client, *, before: int | None = None, limit: int = 50)
     end = end if before is None else min(end, before)
     found = await newest_before(client, subjects.AUDIT, ALL, limit + 1, first, end)
     shown = found[:limit]
-    return Trail(tuple(map(as_entry, shown)), shown[-1].sequence if len(found) > limit else None)
+    return Trail(tuple(entry for entry in map(as_entry, shown) if entry is not None), shown[-1].sequence if len(found) > limit else None)

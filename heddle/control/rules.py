@@ -96,14 +96,25 @@ async def _ask(client: Client, expected: set[str], patience: float) -> dict[str,
                 message = await subscription.next_msg(timeout=min(left, QUIET) if complete else left)
             except (nats.errors.TimeoutError, TimeoutError):
                 break
-            if message.data:
-                answer = json.loads(message.data)
+            if (answer := _answer(message.data)) is not None:
                 answers[answer["replica"]] = answer
-            elif not expected:  # nobody listens on the control subject
+            elif not message.data and not expected:  # nobody listens on the control subject
                 break
     finally:
         await subscription.unsubscribe()
     return answers
+
+
+def _answer(body: bytes) -> dict[str, Any] | None:
+    """What a router answered; None for what is no such answer: others may listen on the subject too."""
+    try:
+        answer: Any = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    match answer:
+        case {"replica": str(), "ok": bool(), "digest": str()} if all(isinstance(one, dict) for one in answer.get("problems", ())):
+            return dict(answer)
+    return None
 
 
 def _told(problem: dict[str, Any]) -> str:

@@ -18,7 +18,7 @@ from nats.aio.subscription import Subscription
 
 from heddle import subjects
 from heddle.broker.cancellations import all_cancelled, cancel, who_cancelled
-from heddle.broker.connect import NoStream, stored_from, submit
+from heddle.broker.connect import NoStream, Stored, stored_from, submit
 from heddle.broker.outcomes import stored_outcome
 from heddle.broker.pages import ALL, bounds, newest_before
 from heddle.broker.streams import make_streams
@@ -143,7 +143,24 @@ async def look(client: Client, subject: str) -> TaskResult | None:
         stored = await stored_outcome(client, subject)
     except BrokerError:
         return None
-    return decode(TaskResult, stored) if stored is not None else None
+    try:
+        return decode(TaskResult, stored) if stored is not None else None
+    except DecodeError:
+        return None
+
+
+def outcome_in(stored: Stored) -> tuple[int, TaskResult] | None:
+    """An outcome out of the stream, with its generation; None for what is none, which roles never write."""
+    try:
+        return int(stored.subject.rpartition(".")[2]), decode(TaskResult, stored.body)
+    except (ValueError, DecodeError):
+        return None
+
+
+def letter_told(result: TaskResult) -> Mapping[str, Any]:
+    """What a failed outcome tells of its dead letter: code, at, by, rules, attempt, tier, generation, id."""
+    told = result.metadata.get("dead_letter")
+    return told if isinstance(told, dict) else {}
 
 
 def task_message_id(task: TaskMessage) -> str:
@@ -187,7 +204,7 @@ async def task_history(client: Client, task_id: str) -> TaskHistory:
         BrokerError: the store does not answer.
     """
     found = await stored_from(client, subjects.OUTCOMES, 1, f"heddle.outcomes.*.*.{task_hash(task_id)}.*", _MOST)
-    outcomes = {int(one.subject.rsplit(".", 1)[1]): decode(TaskResult, one.body) for one in found}
+    outcomes = dict(outcome for one in found if (outcome := outcome_in(one)) is not None)
     audited = {
         generation: await stored_from(client, subjects.AUDIT, 1, subjects.audit(subjects.task_letter(task_id, generation)), 1)
         for generation, outcome in outcomes.items()
@@ -292,9 +309,9 @@ async def tasks_page(client: Client, goal_id: str | None = None, *, before: int 
     while len(found) <= limit and (stored := await newest_before(client, subjects.OUTCOMES, wanted, limit + 1, first, end)):
         end = stored[-1].sequence
         found += [
-            (one.sequence, int(one.subject.rsplit(".", 1)[1]), decode(TaskResult, one.body))
+            (one.sequence, *outcome)
             for one in stored
-            if not one.subject.startswith("heddle.outcomes.goal.")
+            if not one.subject.startswith("heddle.outcomes.goal.") and (outcome := outcome_in(one)) is not None
         ]
     shown = found[:limit]
     return TaskPage(tuple((generation, result) for _, generation, result in shown), shown[-1][0] if len(found) > limit else None)

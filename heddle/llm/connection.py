@@ -15,6 +15,8 @@ from heddle.errors import SettingsError
 from heddle.settings import Settings
 
 CONNECT_TIMEOUT: Final = 3.0
+_QUOTED: Final = 300
+"""Characters that are quoted of what a server says."""
 OVERLOADED: Final = frozenset({429, 502, 503, 529})
 SWITCH: Final = "HEDDLE_MODEL_SERVERS"
 """The variable that names the only model servers that may be called, as HOST:PORT with commas; for tests. Unset: any."""
@@ -111,3 +113,9 @@ def overflows(said: str) -> bool:
     (Ollama before), "maximum context length is" (vLLM), "context_length_exceeded" (OpenAI), "context the overflows" (LM Studio).
     """
     return re.search(r"context.{0,40}?(length|size|window|overflow)", said, re.IGNORECASE | re.DOTALL) is not None
+
+
+def quoted(said: str) -> str:
+    """A server's words for a message: short, in one line, with a question mark for half a letter, which could be kept nowhere."""
+    shown = " ".join(said.encode(errors="replace").decode().split())
+    return shown if len(shown) <= _QUOTED else f"{shown[:_QUOTED]}…"

@@ -15,7 +15,7 @@ import httpx
 import ollama
 
 from heddle.errors import ModelError, ModelUnavailable, SettingsError
-from heddle.llm.connection import OVERLOADED, client_options, overflows
+from heddle.llm.connection import OVERLOADED, client_options, overflows, quoted
 from heddle.llm.facts import bits_of, is_instruct
 from heddle.llm.model import SEED, TOP_LOGPROBS, Answer, Facts
 from heddle.planning.confidence import Token
@@ -72,7 +72,7 @@ class OllamaModel:
         """
         async with self._asked(self.timeout):
             response = await self._chat(prompt, self.num_predict)
-        text = response.message.content or ""
+        text = (response.message.content or "").encode(errors="replace").decode()  # half a letter could be kept nowhere
         if response.done_reason == "length":
             raise ModelError(f"the answer was cut off after {self.num_predict} tokens (planner.num_predict)", text)
         # A server that is full drops what came first, and goes on. Since 0.12.6 it says so of the prompt, for `truncate` is false; of the
@@ -206,19 +206,21 @@ class OllamaModel:
             raise self._refused(error) from None
         except TimeoutError:
             raise ModelError(f"{self.name} at {self.host} did not answer within {self.timeout:g} s (planner.timeout)") from None
-        except (httpx.HTTPError, ValueError, TypeError, AttributeError) as error:  # the client trips over JSON that is not an object
-            raise ModelError(f"the answer of {self.host} cannot be read: {error or type(error).__name__}") from None  # type: ignore[truthy-bool]  # its text may be empty
+        except (httpx.HTTPError, ValueError, TypeError, AttributeError, RecursionError, AssertionError) as error:
+            # The client trips over JSON that is no object or is nested without an end, and over a charset that is none of letters.
+            raise ModelError(f"the answer of {self.host} cannot be read: {quoted(str(error)) or type(error).__name__}") from None
 
     def _refused(self, error: ollama.ResponseError) -> ModelError:
+        said = quoted(str(error.error))
         if error.status_code == httpx.codes.NOT_FOUND:
             return ModelUnavailable(f"{self.host} has no model {self.name}", self.remedy)
         if error.status_code in OVERLOADED:
-            return ModelUnavailable(f"{self.host} is overloaded ({error.status_code}: {error.error})", "wait, or give it less to do")
+            return ModelUnavailable(f"{self.host} is overloaded ({error.status_code}: {said})", "wait, or give it less to do")
         if httpx.codes.is_redirect(error.status_code):
             return ModelError(f"{self.host} redirects elsewhere ({error.status_code}); name the model server itself in OLLAMA_HOST")
         if overflows(str(error.error)):
             return self._too_long(None)
-        told = f"{error.status_code}: {error.error}" if error.status_code > 0 else error.error
+        told = f"{error.status_code}: {said}" if error.status_code > 0 else said
         return ModelError(f"{self.host} refused ({told})")
 
     def _too_long(self, answer: str | None) -> ModelError:

@@ -15,7 +15,7 @@ from heddle.errors import ModelError, ModelUnavailable
 from heddle.llm.connection import overflows
 from heddle.llm.facts import bits_of, is_instruct
 from heddle.llm.model import SEED, TOP_LOGPROBS, Answer, Facts
-from heddle.llm.openai_api import OpenAIApi, openai_api
+from heddle.llm.openai_api import OpenAIApi, openai_api, words_of
 from heddle.macros.decoders import decoder_findings
 from heddle.planning.confidence import Token
 from heddle.planning.prompt import Prompt
@@ -195,12 +195,12 @@ class OpenAIModel:
 
 def _refused_parameter(response: httpx.Response, sent: Collection[str]) -> str | None:
     """The parameter that a server does not take: OpenAI's reasoning models take no logprobs, max_tokens, temperature or seed."""
-    if response.status_code not in {400, 403, 422} or overflows(response.text):
+    if response.status_code not in {400, 403, 422} or overflows(said := words_of(response)):
         return None
     try:
-        named = str(response.json()["error"]["param"] or response.text)  # only OpenAI names it apart
-    except (ValueError, TypeError, KeyError):
-        named = response.text
+        named = str(response.json()["error"]["param"] or said)  # only OpenAI names it apart
+    except (ValueError, TypeError, KeyError, RecursionError):
+        named = said
     return next((name for name in _PARAMETERS if name in sent and re.search(rf"\b{name}\b", named)), None)
 
 

@@ -10,17 +10,13 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Final
 
 import httpx
 from pydantic import ValidationError
 
 from heddle.errors import ModelError, ModelUnavailable, SettingsError
-from heddle.llm.connection import OVERLOADED, client_options, overflows
+from heddle.llm.connection import OVERLOADED, client_options, overflows, quoted
 from heddle.settings import ProviderSettings, Settings
-
-_SAID: Final = 300
-"""Characters that are quoted of what a server says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +82,7 @@ class OpenAIApi:
             wait = response.headers.get("retry-after", "")
             remedy = f"wait {wait} s, as it says, or give it less to do" if wait.isdecimal() else "wait, or give it less to do"
             raise ModelUnavailable(f"{self.url} is overloaded ({status}: {said})", remedy)
-        if overflows(response.text):
+        if overflows(words_of(response)):
             raise ModelError(f"prompt and answer do not fit the context of {self.settings.model} at {self.url} ({status}: {said})")
         raise ModelError(f"{self.url} refused ({status}: {said})")
 
@@ -98,19 +94,23 @@ class OpenAIApi:
         """The server's own words, as far as they go."""
         try:
             told = response.json()
-        except ValueError:
-            return self.quoted(response.text)
+        except (ValueError, RecursionError):  # no JSON, or nested without an end
+            return self.quoted(words_of(response))
         match told:
             case {"error": {"message": str(message)}} | {"error": str(message)} | {"message": str(message)}:
                 return self.quoted(message)
             case _:
-                return self.quoted(response.text)
+                return self.quoted(words_of(response))
 
     def quoted(self, text: str) -> str:
         """A text of the server for a message: short, in one line, without the key."""
         key = self.settings.key.get_secret_value() if self.settings.key else ""
-        shown = " ".join((text.replace(key, "…") if key else text).split())
-        return shown if len(shown) <= _SAID else f"{shown[:_SAID]}…"
+        return quoted(text.replace(key, "…") if key else text)
+
+
+def words_of(response: httpx.Response) -> str:
+    """A response as UTF-8, which JSON is; what it says of its charset may be wrong, or none of letters."""
+    return response.content.decode(errors="replace")
 
 
 @asynccontextmanager

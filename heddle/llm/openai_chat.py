@@ -38,8 +38,8 @@ class _Choice(BaseModel):
 
 
 class _Usage(BaseModel):
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
+    prompt_tokens: int = Field(0, ge=0)  # limits are counted by them
+    completion_tokens: int = Field(0, ge=0)
 
 
 class _Completion(BaseModel):

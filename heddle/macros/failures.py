@@ -35,6 +35,8 @@ Failure = Retry | Reject | Fallback
 reject: Final = Reject()
 LONGEST_WAIT: Final = 3600.0
 """Seconds that a wait before a retry is at most."""
+_MOST_DOUBLED: Final = 64
+"""How often a wait is doubled at most: of a macro that tries thousands of times it would be no number any more."""
 fallback: Final = Fallback()
 
 
@@ -82,7 +84,7 @@ def retry(times: int = 3, backoff: float = 1.0) -> Retry:
     Raises:
         ValueError: `times` is below 1 or `backoff` below 0.
     """
-    if times < 1 or backoff < 0:
+    if times < 1 or not backoff >= 0:  # not a number is neither
         raise ValueError(f"retry(times={times}, backoff={backoff}): times must be 1 or more, backoff 0 or more")
     return Retry(times, backoff)
 
@@ -145,7 +147,7 @@ def judge(error: BaseException, attempt: int, fails: Mapping[type[BaseException]
     match declared_as(error, fails):
         case Retry(times, backoff) if attempt <= times:
             asked = getattr(error, "retry_after", None)
-            wait = min(backoff * 2 ** (attempt - 1), LONGEST_WAIT) * (1 + jitter / 2)
+            wait = min(backoff * 2.0 ** min(attempt - 1, _MOST_DOUBLED), LONGEST_WAIT) * (1 + jitter / 2)
             return Again(max(wait, asked) if isinstance(asked, int | float) and asked <= LONGEST_WAIT else wait)
         case Retry(times):
             return End(Code.HANDLER_FAILED, f"{detail} (after {attempt} attempts)")

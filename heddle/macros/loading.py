@@ -131,7 +131,7 @@ def _module(name: str) -> ModuleType:
         raise
     except ImportError as error:
         raise DefinitionError(f"cannot import {name}: {error}") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a script that ends itself would end whoever loads it, without a word
         raise DefinitionError(f"cannot import {name}: {described(error)}") from error
 
 
@@ -187,7 +187,7 @@ def _load_errors(file: Path) -> Iterator[None]:
         yield
     except DefinitionError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # as above
         raise DefinitionError(f"cannot load {file}: {described(error)}") from error
 
 

@@ -242,7 +242,9 @@ def macro(
     def define(function: Callable[P, R]) -> Macro[P, R]:
         where = where_of(function)
         macro_name = name or function.__name__
-        _check_promises(where, macro_name, version, timeout, tier, effects)
+        _check_promises(where, macro_name, version, timeout, tier, effects, deprecated)
+        _check_failures(where, macro_name, fails or {}, breaker)
+        _check_goals(where, macro_name, examples, phrases)
         input_model, output, injected = _read_signature(function, where, macro_name)
         pool_of_it = _check_pool(function, where, macro_name, pool, injected)
         _check_calls(where, macro_name, calls, injected)
@@ -277,22 +279,57 @@ def macro(
     return define if handler is None else define(handler)
 
 
-def _check_promises(where: Where, name: str, version: int, timeout: float, tier: str, effects: str) -> None:
+def _check_promises(where: Where, name: str, version: int, timeout: float, tier: str, effects: str, deprecated: str | None) -> None:
     words = "lower-case letters, digits, - and _, at most 63, and no reserved word"
     if not is_name(name):
         raise DefinitionError(f"{where}: {name!r} cannot be a macro's name: {words}")
+    if type(version) is not int:  # neither is True
+        raise DefinitionError(f"{where}: {name}: version={version!r} is no whole number")
     if version < 1:
         raise DefinitionError(f"{where}: {name}: version {version} is below 1")
+    if type(timeout) not in {int, float}:
+        raise DefinitionError(f"{where}: {name}: timeout={timeout!r} is no number of seconds")
     if not timeout > 0:  # not a number is neither
         raise DefinitionError(f"{where}: {name}: a timeout of {timeout} s leaves no time to run")
     if not is_name(tier):
         raise DefinitionError(f"{where}: {name}: {tier!r} cannot be a tier: {words}")
     if effects not in get_args(Effects):
         raise DefinitionError(f"{where}: {name}: effects={effects!r} is none of {', '.join(get_args(Effects))}")
+    if deprecated is not None and not isinstance(deprecated, str):
+        raise DefinitionError(f'{where}: {name}: deprecated={deprecated!r}: say until when, such as "until 2027-03"')
+
+
+def _check_failures(where: Where, name: str, fails: Mapping[Any, Any], breaker: Any) -> None:
+    """What is looked at when a task has failed, and would then be no help."""
+    for error, meaning in fails.items():
+        if not (isinstance(error, type) and issubclass(error, BaseException)):
+            raise DefinitionError(f"{where}: {name}: fails={{{error!r}: …}} has to name a class of errors, each for itself")
+        if not isinstance(meaning, Failure):
+            told = f"fails={{{error.__name__}: {meaning!r}}}"
+            raise DefinitionError(f"{where}: {name}: {told} has to say retry(times, backoff), reject or fallback")
+    if not isinstance(breaker, Breaker | None):
+        raise DefinitionError(f"{where}: {name}: breaker={breaker!r} has to say breaker(failures, window, cool_down)")
+
+
+def _check_goals(where: Where, name: str, examples: Any, phrases: Any) -> None:
+    if not isinstance(phrases, list | tuple) or not all(isinstance(phrase, str) for phrase in phrases):
+        raise DefinitionError(f"{where}: {name}: phrases={phrases!r} has to be a list of texts")
+    if not isinstance(examples, list | tuple) or not all(map(_is_example, examples)):
+        raise DefinitionError(f'{where}: {name}: examples has to be a list of pairs, a goal and its arguments: [("say hello", {{…}})]')
+
+
+def _is_example(example: Any) -> bool:
+    match example:
+        case (str(), arguments) if isinstance(arguments, Mapping):
+            return True
+        case _:
+            return False
 
 
 def _check_pool(function: Callable[..., Any], where: Where, name: str, pool: Pool, injected: Mapping[str, Any]) -> Pool | None:
     """Where the function runs; None for the loop."""
+    if pool not in get_args(Pool):
+        raise DefinitionError(f"{where}: {name}: pool={pool!r} is none of {', '.join(get_args(Pool))}")
     if inspect.iscoroutinefunction(inspect.unwrap(function)) != inspect.iscoroutinefunction(function):
         raise DefinitionError(
             f"{where}: {name} is decorated with something that hides whether it is async: put @macro next to the function"

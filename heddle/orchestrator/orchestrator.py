@@ -140,7 +140,7 @@ class Orchestrator:
         if state is None and not await self._end_if_cancelled(delivery.body, goal, came, UNTRIED):
             async with claimed(self.claims, key, self.ender.replica):
                 state = await self.records.state(key) or await self._plan(delivery.body, goal, came, key)
-        if state is None:
+        if state is None or (state.source is not None and state.source != came.source):  # that is of an earlier message with this id
             return
         if state.parked:
             await park(self.records.bucket, _waiting(state, delivery.body))
@@ -172,6 +172,11 @@ class Orchestrator:
             await self._surely(lambda: self.ender.unplanned(body, goal, came, plan, code, told, self.clock()), plan)
             return None
         state = goal_state(goal, came, plan, planner.offers, self.clock(), planner.settings.planner.approval_wait)
+        size, most = len(state.encode()), self.client.max_payload // 2  # the other half is for its record
+        if size > most:
+            told = f"the plan has {size} bytes, all its tasks together; it can have {most}: give a reference (a path, a URL) to the data"
+            await self._surely(lambda: self.ender.unplanned(body, goal, came, plan, Code.NO_PLAN, told, self.clock()), plan)
+            return None
         await self._surely(lambda: self.records.store(state), plan)
         self.observer.see(
             events.GOALS_PLANNED, "planned a goal", planned_by=plan.planned_by, goal_id=came.goal_id, tasks=len(plan.calls), note=plan.note

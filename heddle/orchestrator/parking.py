@@ -36,14 +36,22 @@ class Parking:
     clock: Callable[[], float]
 
     async def look(self) -> None:
-        """Look through all that waits."""
-        with contextlib.suppress(BrokerError, nats.errors.Error, TimeoutError, OutcomesFull):  # it is tried again soon
+        """Look through all that waits; a goal with which it cannot be done now is tried again soon, and keeps no other waiting."""
+        with contextlib.suppress(BrokerError, nats.errors.Error, TimeoutError):
             for goal in await parked_goals(self.client):
                 by = self.cancelled.get(subjects.cancelled_goal(goal.goal_id, goal.generation))
                 if goal.by is not None or by is not None or goal.until <= self.clock():
-                    with contextlib.suppress(ClaimedElsewhere):
-                        async with claimed(self.claims, goal.key, self.ender.replica):
-                            await self._unpark(goal, by)
+                    await self._try(goal, by)
+
+    async def _try(self, goal: Parked, cancelled_by: str | None) -> None:
+        try:
+            async with claimed(self.claims, goal.key, self.ender.replica):
+                await self._unpark(goal, cancelled_by)
+        except ClaimedElsewhere:
+            return
+        except (BrokerError, nats.errors.Error, TimeoutError, OutcomesFull, ValueError) as error:  # of values: a record that is none
+            told = f"cannot go on yet with goal {goal.goal_id}, which waited for an approval; trying again"
+            self.ender.observer.see(events.BROKER_TROUBLE, told, role="orchestrator", error=repr(error))
 
     async def _unpark(self, goal: Parked, cancelled_by: str | None) -> None:
         records = self.ender.records

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import reprlib
 from typing import Any
+
+from pydantic_core import from_json
 
 from heddle.errors import Code, PlanError
 from heddle.planning.plan import UNSUPPORTED, PlannedCall
@@ -17,8 +18,8 @@ def parse_answer(answer: str) -> tuple[PlannedCall, ...]:
         PlanError: `no_plan` if it is not of that shape, `unsupported_goal` if the model says that no macro does this.
     """
     try:
-        parsed = json.loads(answer)
-    except (ValueError, RecursionError) as error:
+        parsed = from_json(answer.encode(errors="replace"), allow_inf_nan=False)  # half a letter could be sent nowhere
+    except ValueError as error:
         raise PlanError(Code.NO_PLAN, f"the model's answer is not JSON: {error}", answer) from None
     match parsed:
         case {"tasks": [_, *_] as tasks, **rest} if not rest:

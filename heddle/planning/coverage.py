@@ -44,7 +44,7 @@ _ABBREVIATED: Final = re.compile(
 )
 _INNER_CAPITAL: Final = re.compile(r"[^\W\d_][^\W\d_]*[A-Z]")
 _SEPARATORS: Final = re.compile(r"[/#@:=,;?&|()\[\]{}<>\"]+")
-_SCHEME: Final = re.compile(r"[a-z][a-z0-9+.-]*://")
+_SCHEME: Final = re.compile(r"(?<![a-z0-9+.-])[a-z][a-z0-9+.-]*://")  # looked for once in a word, however long
 _HOST: Final = re.compile(r"(?:[\w-]+\.)*([\w-]+)\.(?:com|dev|io|net|org)")
 _CLIMBS: Final = re.compile(r"(?:^|/)\.\.(?:/|$)")
 _AROUND_NUMBERS: Final = "$€£¥%~<>≤≥±+"

@@ -20,6 +20,8 @@ from heddle.planning.offer import Offer, Offers
 from heddle.planning.plan import NOVEL_PREFIX, PlannedCall, Review, Value
 from heddle.planning.words import unwrapped
 
+_LONGEST_GIVEN: Final = 16_000
+"""Characters, as JSON, of a context value that can cover literals of the goal: a document holds any number, and long ones take seconds."""
 _SHOWN: Final = 80
 """Characters of a value that a problem quotes."""
 
@@ -78,7 +80,7 @@ class _Good:
         call: as it is to be sent.
         macro: None for a novel goal.
         key: the same for identical calls.
-        used: what the planner stated and code filled in, as JSON values.
+        used: what the planner stated and code filled in, as JSON values; documents aside.
         defaults: the macro's own values for what is left out, by field.
         values: each with its ground.
         words: how else the goal may state them.
@@ -140,7 +142,7 @@ def _look_at_arguments(macro: Offer, stated: dict[str, Any], heard: Heard) -> _G
         call=PlannedCall(macro.name, sent),
         macro=macro,
         key=f"{macro.name} {json.dumps(sent, sort_keys=True)}",
-        used=used,
+        used={**stated, **{name: value for name, value in given.items() if len(json.dumps(value, default=str)) <= _LONGEST_GIVEN}},
         defaults=defaults,
         values=(*(one.value for one in values), *(Value(macro.name, name, None, sent[name], "given") for name in given)),
         words=tuple(word for one in values if one.value.ground == "goal" for word in one.words),

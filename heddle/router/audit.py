@@ -22,19 +22,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from math import isfinite
 from typing import Any, Final, NamedTuple
 
 import msgspec
+from msgspec import Raw
 from nats.aio.client import Client
 
 from heddle import events, subjects
 from heddle.broker.connect import submit
 from heddle.broker.periodic import every
 from heddle.envelope import Routable
-from heddle.errors import BrokerError, Code
+from heddle.errors import BrokerError
 from heddle.router.buckets import Bucket, full, refilled
 from heddle.router.decide import Decision, Dispatch, Refuse, Wait
 from heddle.router.rules import Rules
@@ -62,7 +63,9 @@ FLUSH_EVERY: Final = 0.25
 MOST_NOTES: Final = 100_000
 """Notes that may wait for the store."""
 PART: Final = 16
-"""Notes encoded at a time: their tasks are still in the processor's cache, and no other task is held up."""
+"""Notes encoded at a time: they are still in the processor's cache, and no other task is held up."""
+MOST_HEADS: Final = 8192
+"""Beginnings of notes that are kept as JSON."""
 MESSAGE_NOTES: Final = 2048
 MESSAGE_BYTES: Final = 512 * 1024
 """A batch is closed at either."""
@@ -85,8 +88,8 @@ class _Part(NamedTuple):
     key: str
 
 
-_Note = tuple[str, Routable, Decision, float | None, float, int, float | None, str | None]
-"""A decision as it was taken: the task's id, the task, the decision, tokens left, when, bytes, since when it waited, what the store said."""
+_Row = tuple[str, str | None, Raw, float | None, str, float, int, dict[str, Any] | None]
+"""A note by `COLUMNS`. What tasks of one kind that go one way have in common, from `worker_type` to `line`, is JSON already."""
 
 
 class Audit:
@@ -104,7 +107,8 @@ class Audit:
         self._observer = observer
         self._subject = subjects.decisions(replica)
         self._replica = replica
-        self._notes: list[_Note] = []
+        self._rows: list[_Row] = []
+        self._heads: dict[tuple[str, str, str, str, str], Raw] = {}
         self._parts: deque[_Part] = deque()
         self._encoded = 0
         self._sending: _Part | None = None
@@ -117,7 +121,7 @@ class Audit:
     @property
     def waiting(self) -> int:
         """Notes that are not stored yet."""
-        return len(self._notes) + self._encoded + (self._sending.notes if self._sending else 0)
+        return len(self._rows) + self._encoded + (self._sending.notes if self._sending else 0)
 
     def note(
         self,
@@ -142,65 +146,78 @@ class Audit:
             left: tokens in the tier's bucket, where the decision itself does not say.
             told: what the store said, where it and not the rules turned the task away.
         """
-        self._notes.append((task_id, task, decision, left, now, size, since, told))
-        if len(self._notes) >= PART:
+        if type(decision) is Dispatch:  # nearly all of them
+            key = (decision.rule, task.worker_type, task.priority, task.model_tier, decision.tier)
+            head = self._heads.get(key) or self._kept_head(key, task, decision)
+            if decision.bucket is not None:  # it says itself what it left
+                left = decision.bucket.level
+        else:
+            head = self._head(task, decision)
+        more: dict[str, Any] | None = None
+        if since is not None or told is not None or task.hops or task.generation or task.expires_at is not None:
+            given = {"generation": task.generation, "hops": task.hops, "expires_at": task.expires_at, "since": since, "told": told}
+            more = {name: value for name, value in given.items() if value}
+        if self._keys and task.metadata and (seen := _seen(self._keys, task.metadata)):
+            more = {**(more or {}), "metadata": seen}
+        if type(decision) is Wait:
+            until = {"ready_at": decision.ready_at if isfinite(decision.ready_at) else None, "give_up_at": decision.give_up_at}
+            more = {**(more or {}), **until}
+        self._rows.append((task_id, task.parent_task_id, head, left, self._digest, now, size, more))
+        if len(self._rows) >= PART:
             self._encode()
 
     def follow(self, rules: Rules) -> None:
-        """Other rules are in force from now on: what waits was decided by the ones before."""
-        self._encode()
-        self._rules = rules
-        self._keys = tuple(dict.fromkeys(key for route in rules.routes for key, _ in route.metadata))
+        """Other rules are in force from now on."""
+        self._digest = rules.digest
+        self._entries = rules.worker_types
+        self._keys = rules.metadata_keys
         self._lines = {route.label: route.line for route in rules.routes}
         self._lines |= {entry.label: entry.line for entry in rules.worker_types.values()}
+        self._heads.clear()
+
+    def _kept_head(self, key: tuple[str, str, str, str, str], task: Routable, decision: Dispatch) -> Raw:
+        if len(self._heads) >= MOST_HEADS:
+            self._heads.clear()
+        self._heads[key] = head = self._head(task, decision)
+        return head
+
+    def _head(self, task: Routable, decision: Decision) -> Raw:
+        """The columns from `worker_type` to `line`: values with commas between them, which is what an encoder writes of a row's part."""
+        rule = decision.rule
+        line = self._lines.get(rule)
+        if line is None and rule is not None and (entry := self._entries.get(task.worker_type)) is not None:
+            line = entry.line  # the task's own wish, which its worker type allows
+        match decision:
+            case Dispatch():
+                kind, code = "dispatch", None
+            case Wait():
+                kind, code = "wait", None
+            case Refuse(code=code):
+                kind = "refuse"
+        return Raw(_json((task.worker_type, task.priority, task.model_tier, decision.tier, kind, code, rule, line))[1:-1])
 
     def _encode(self) -> None:
         """Turn the notes into bytes; of too many that wait for the store the oldest go."""
-        notes = self._notes
-        if not notes:
+        rows = self._rows
+        if not rows:
             return
-        self._notes = []
+        self._rows = []
         self._number += 1
-        key = f"{self._replica}.{int(notes[0][4] * 1e6)}.{self._number}"
+        key = f"{self._replica}.{int(rows[0][5] * 1e6)}.{self._number}"
         try:
-            body = b"," + _json(self._rows(notes))[1:-1]
+            body = b"," + _json(rows)[1:-1]
         except (ValueError, OverflowError) as error:  # not even then may a note stand in a task's way
-            self._lost(len(notes), str(error))
+            self._lost(len(rows), str(error))
             return
         if len(body) + _HEADROOM > self._client.max_payload:
-            self._lost(len(notes), f"{len(body)} bytes are more than the server takes in one message")
+            self._lost(len(rows), f"{len(body)} bytes are more than the server takes in one message")
             return
-        self._parts.append(_Part(body, len(notes), key))
-        self._encoded += len(notes)
+        self._parts.append(_Part(body, len(rows), key))
+        self._encoded += len(rows)
         while self.waiting > MOST_NOTES and self._parts:
             oldest = self._parts.popleft()
             self._encoded -= oldest.notes
             self._lost(oldest.notes, f"the store was away; more than {MOST_NOTES} wait")
-
-    def _rows(self, notes: Sequence[_Note]) -> list[tuple[Any, ...]]:
-        """The notes by `COLUMNS`."""
-        rows: list[tuple[Any, ...]] = []
-        lines, keys, digest, entries = self._lines, self._keys, self._rules.digest, self._rules.worker_types
-        for task_id, task, decision, left, now, size, since, told in notes:
-            rule, worker_type = decision.rule, task.worker_type
-            line = lines.get(rule)
-            if line is None and rule is not None and (entry := entries.get(worker_type)) is not None:
-                line = entry.line  # the task's own wish, which its worker type allows
-            more: dict[str, Any] | None = None
-            if since is not None or told is not None or task.hops or task.generation or task.expires_at is not None:
-                given = {"generation": task.generation, "hops": task.hops, "expires_at": task.expires_at, "since": since, "told": told}
-                more = {name: value for name, value in given.items() if value}
-            if keys and task.metadata and (seen := _seen(keys, task.metadata)):
-                more = {**more, "metadata": seen} if more else {"metadata": seen}
-            kind, code = "dispatch", None
-            if type(decision) is not Dispatch:
-                kind, code, more = _not_dispatched(decision, more)
-            elif decision.bucket is not None:
-                left = decision.bucket.level  # noqa: PLW2901  # a dispatch says itself what it left
-            asked, parent = task.model_tier, task.parent_task_id
-            row = task_id, parent, worker_type, task.priority, asked, decision.tier, kind, code, rule, line, left, digest, now, size, more
-            rows.append(row)
-        return rows
 
     def _lost(self, notes: int, reason: str) -> None:
         """Count them, and tell it once until the store takes notes again: a busy router would fill its log."""
@@ -252,17 +269,6 @@ def _seen(keys: tuple[str, ...], metadata: Mapping[str, Any]) -> dict[str, Any]:
             else:
                 seen[key] = value if isinstance(value, int | float) and -_LARGE < value < _LARGE else None
     return seen
-
-
-def _not_dispatched(decision: Decision, more: dict[str, Any] | None) -> tuple[str, Code | None, dict[str, Any] | None]:
-    """Kind, code, and what else is to be told of a decision that is no dispatch."""
-    match decision:
-        case Wait(ready_at=ready_at, give_up_at=give_up_at):
-            return "wait", None, {**(more or {}), "ready_at": ready_at if isfinite(ready_at) else None, "give_up_at": give_up_at}
-        case Refuse(code=code):
-            return "refuse", code, more
-        case Dispatch():
-            return "dispatch", None, more
 
 
 def level_of(rules: Rules, name: str | None, buckets: Mapping[str, Bucket], now: float) -> float | None:

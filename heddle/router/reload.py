@@ -306,7 +306,5 @@ class Drift:
 
 async def router_cards(client: Client) -> list[dict[str, Any]]:
     """The router replicas that announced themselves within the last ten seconds: {replica, digest, source, levels}."""
-    cards = [
-        card for key, card in (await announcements(client)).items() if subjects.is_router_card(key) and {"replica", "digest"} <= card.keys()
-    ]
+    cards = [card for key, card in (await announcements(client)).items() if subjects.is_router_card(key)]
     return sorted(cards, key=lambda card: str(card["replica"]))

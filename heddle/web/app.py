@@ -50,8 +50,8 @@ def _problem(desk: Desk) -> Callable[[Request, Exception], Awaitable[Response]]:
     async def handle(request: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 500
         detail = error.detail if isinstance(error, HTTPException) else ""
-        if "text/html" not in request.headers.get("accept", ""):
-            return PlainTextResponse(detail, status)
+        if "text/html" not in request.headers.get("accept", "") or not desk.guard.lets_in(request.scope["session"]):
+            return PlainTextResponse(detail, status)  # a page tells of the system: not to a stranger
         words = "There is no such page." if status == HTTPStatus.NOT_FOUND and detail == HTTPStatus.NOT_FOUND.phrase else detail
         once = {"title": HTTPStatus(status).phrase, "words": words, "back": _came_from(request)}
         return await show(desk, request, Page("problem", (), (), lambda _: {}, once, status))
@@ -61,7 +61,10 @@ def _problem(desk: Desk) -> Callable[[Request, Exception], Awaitable[Response]]:
 
 def _came_from(request: Request) -> str:
     """The page of ours that led here; nothing if it was none."""
-    referrer = urlsplit(request.headers.get("referer", ""))
+    try:
+        referrer = urlsplit(request.headers.get("referer", ""))
+    except ValueError:  # no browser says such a thing
+        return ""
     return f"{referrer.path}?{referrer.query}" if referrer.path and referrer.netloc == request.headers.get("host") else ""
 
 

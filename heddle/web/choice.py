@@ -27,16 +27,16 @@ def wanted_of(fields: Mapping[str, str], now: float) -> Wanted:
         code=given.get("code"),
         worker_type=given.get("type"),
         tier=given.get("tier"),
-        since=_moment(fields.get("since"), since),
-        until=_moment(fields.get("until"), None),
+        since=since if (given_since := _moment(fields.get("since"))) is None else given_since,
+        until=_moment(fields.get("until")),
         goal_id=given.get("goal"),
         text=given.get("text"),
     )
 
 
-def _moment(text: str | None, otherwise: float | None) -> float | None:
-    """Seconds since the epoch, as a form carries them."""
-    return float(text) if text and text.replace(".", "", 1).isdecimal() else otherwise
+def _moment(text: str | None) -> float | None:
+    """Seconds since the epoch, as a form carries them; None if they are none, or are past the year 2286."""
+    return float(text) if text and text.replace(".", "", 1).isdecimal() and float(text) < 1e10 else None
 
 
 def problem_of(fields: Mapping[str, str]) -> str | None:
@@ -48,6 +48,11 @@ def problem_of(fields: Mapping[str, str]) -> str | None:
             return f"{value!r} cannot be a {name}."
     if (goal := fields.get("goal", "").strip()) and not is_token(goal):
         return f"{goal!r} cannot be a goal's id."
+    if (age := fields.get("age", "").strip()) and age not in AGES:
+        return f"There is no age {age!r}; there are {', '.join(AGES)}."
+    for name in ("since", "until"):
+        if (moment := fields.get(name, "")) and _moment(moment) is None:
+            return f"{name} {moment!r} is no time in seconds since 1970."
     return None
 
 

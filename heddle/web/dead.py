@@ -68,8 +68,8 @@ def _listed(desk: Desk, jobs: Jobs, searches: Searches) -> Handler:
                 return await searches.look(client, wanted, before)
             return Found(0.0, page=await deadletters.page(client, wanted, before=before))
 
-        topic = Topic(("dead", wanted, before), read, None if wanted.needs_reading else _STREAMS)
         query = urlencode({name: value for name, value in asked.items() if value})
+        topic = Topic(("dead", wanted, before, query), read, None if wanted.needs_reading else _STREAMS)
 
         def view(moment: Moment) -> View:
             found = None if problem else moment.of(topic)

@@ -23,8 +23,6 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-OPEN_PATHS: Final = ("/login", "/static/")
-"""What everybody may see."""
 _CONTENT_POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; "
     "base-uri 'none'; frame-ancestors 'none'"
@@ -66,6 +64,10 @@ class Guard:
     def is_member(self, session: str) -> bool:
         """Was this session made for a member?"""
         return self._is_signed("member", session)
+
+    def lets_in(self, session: str) -> bool:
+        """May its holder see more than the login?"""
+        return self.token is None or self.is_member(session)
 
     def is_session(self, session: str) -> bool:
         """Was this session made by this process?"""
@@ -161,7 +163,7 @@ class Guarded:
             return PlainTextResponse(told, 421)
         if scope["method"] not in {"GET", "HEAD"} and not from_our_page(headers):
             return PlainTextResponse("Refused: the request comes from another site's page.", 403)
-        if scope["path"].startswith(OPEN_PATHS) or self.guard.token is None or self.guard.is_member(session):
+        if scope["path"] == "/login" or scope["path"].startswith("/static/") or self.guard.lets_in(session):
             return None
         if scope["method"] == "GET" and "text/html" in headers.get("accept", ""):
             return RedirectResponse("/login", 303)

@@ -15,6 +15,7 @@ from heddle.control.deadletters import Progress, Wanted
 from heddle.control.forecast import forecast
 from heddle.control.replay import Done, Undone, drop, replay
 from heddle.web.choice import fields_of, problem_of, wanted_of
+from heddle.web.goals import number
 from heddle.web.jobs import Job, Jobs, Kind, Line
 from heddle.web.pages import Desk, Form, Page, View, action, show
 from heddle.web.poller import Moment, Topic
@@ -57,8 +58,8 @@ def routes(desk: Desk, jobs: Jobs) -> list[Route]:
 
     return [
         Route("/dead/many", action(desk, begin), methods=["POST"]),
-        Route("/dead/jobs/{number:int}", job_page),
-        Route("/dead/jobs/{number:int}/stop", action(desk, stop), methods=["POST"]),
+        Route("/dead/jobs/{number}", job_page),
+        Route("/dead/jobs/{number}/stop", action(desk, stop), methods=["POST"]),
     ]
 
 
@@ -101,7 +102,8 @@ def _rate(text: str) -> float | None:
 
 
 def _job(jobs: Jobs, request: Request) -> Job:
-    job = jobs.found.get(request.path_params["number"])
+    at = number(request.path_params["number"])
+    job = None if at is None else jobs.found.get(at)
     if job is None:
         raise HTTPException(404, "This is not known any more: only the last few are, and none from before the dashboard's last start.")
     return job

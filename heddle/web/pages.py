@@ -185,7 +185,10 @@ def action(desk: Desk, act: Action) -> Handler:
     """A handler for a form: what it carries is read and its token checked before anything is done."""
 
     async def handle(request: Request) -> Response:
-        fields = parse_qs((await request.body()).decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=100)
+        try:
+            fields = parse_qs((await request.body()).decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=100)
+        except ValueError:
+            raise HTTPException(400, "No form of ours has so many fields.") from None
         form = {name: values[-1] for name, values in fields.items()}
         if not desk.guard.is_form_token(form.pop("form_token", ""), request.scope["session"]):
             raise HTTPException(403, "This page is older than the dashboard, or its cookie is gone. Load it again and repeat what you did.")

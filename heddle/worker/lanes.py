@@ -22,6 +22,9 @@ class Lanes(Generic[T]):
     Args:
         limit: items that run at the same time.
         work: what to do with an item; it must not raise.
+
+    Attributes:
+        stopped: whether all lanes were cancelled, for good.
     """
 
     def __init__(self, limit: int, work: Callable[[T], Awaitable[None]]) -> None:
@@ -32,7 +35,7 @@ class Lanes(Generic[T]):
         self._lanes: set[asyncio.Task[None]] = set()
         self._abandoned: set[asyncio.Task[None]] = set()
         self._armed = False
-        self._stopped = False
+        self.stopped = False
 
     def put(self, item: T) -> None:
         """Queue an item; a lane takes it as soon as the loop has a turn."""
@@ -41,7 +44,7 @@ class Lanes(Generic[T]):
 
     async def stop(self) -> None:
         """Cancel every lane, running items with it."""
-        self._stopped = True
+        self.stopped = True
         self._queue.clear()
         for lane in self._lanes:
             lane.cancel()
@@ -63,7 +66,7 @@ class Lanes(Generic[T]):
 
     def _go_on(self) -> None:
         self._armed = False
-        if not self._queue or self._stopped:
+        if not self._queue or self.stopped:
             return
         while self._idle:
             waiting = self._idle.popleft()
@@ -76,16 +79,19 @@ class Lanes(Generic[T]):
             lane.add_done_callback(self._lanes.discard)
 
     async def _lane(self) -> None:
-        loop = asyncio.get_running_loop()
+        loop, lane = asyncio.get_running_loop(), asyncio.current_task()
+        assert lane is not None  # noqa: S101  # for the type checker: this runs in one
         while True:
             while self._queue:
                 item = self._queue.popleft()
                 if self._queue:
                     self._arm()
                 await self._work(item)
-                if self._abandoned and asyncio.current_task() in self._abandoned:
+                if self._abandoned and lane in self._abandoned:
                     return
-            if self._stopped or len(self._idle) >= _SPARE:  # an item may have swallowed the lane's cancellation
+                while lane.cancelling():  # a cancellation that the item swallowed is not the next one's
+                    lane.uncancel()
+            if self.stopped or len(self._idle) >= _SPARE:  # an item may have swallowed the lane's cancellation
                 return
             waiting = loop.create_future()
             self._idle.append(waiting)

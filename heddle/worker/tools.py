@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from heddle.errors import DefinitionError
+from heddle.errors import DefinitionError, HeddleError
 from heddle.macros.failures import described
 from heddle.macros.loading import AnyMacro, Registry
 from heddle.macros.macro import Run, with_called
@@ -54,7 +54,7 @@ async def tools_of(
 
     Raises:
         DefinitionError: a provider needs what nothing provides, providers need each other in a circle, one makes a model for
-            a worker that must not have one, or a macro is to run in a process that could not load it.
+            a worker that must not have one, one raises an error, or a macro is to run in a process that could not load it.
     """
     wanted = with_called(registry.newest() if macros is None else macros)
     refuse_models(registry, tiers, wanted)
@@ -63,7 +63,13 @@ async def tools_of(
     async with AsyncExitStack() as stack:
         making = _Making(registry, made, stack, models=set(tiers) == {FRONTIER})
         for tool in dict.fromkeys(tool for macro in wanted for tool in macro.tools.values()):
-            await making.tool(tool, ())
+            try:
+                await making.tool(tool, ())
+            except HeddleError:
+                raise
+            except (Exception, SystemExit) as error:
+                told = f"{tool_name(tool)}, or what it needs, cannot be made: {described(error)}"
+                raise DefinitionError(f"{registry.providers[tool].where}: {told}") from error
         pools = {macro.pool for macro in wanted}
         if "thread" in pools:
             made[Threads] = Threads(settings.worker.threads)

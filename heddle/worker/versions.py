@@ -57,13 +57,23 @@ class Versions:
             MacroFailure: `unknown_version`, or `invalid_payload`.
             HandedBack: another worker may know the version.
         """
+        route = self.route(task, now)
+        payload = bytes(task.payload)
+        return route.macro, route.read(payload) if route.steps else route.macro.read_json(payload)
+
+    def route(self, task: Work, now: float) -> Route:
+        """How a task is run; its input is not looked at.
+
+        Raises:
+            MacroFailure: `unknown_version`.
+            HandedBack: another worker may know the version.
+        """
         asked = task.worker_type, task.macro_version
         route = self._routes.get(asked) or self.registry.route(*asked)
         if route is None:
             raise self._unknown(task, now)
         self._routes[asked] = route
-        payload = bytes(task.payload)
-        return route.macro, route.read(payload) if route.steps else route.macro.read_json(payload)
+        return route
 
     def leave_to_newer(self, task: Work, now: float) -> None:
         """See whether a task whose input does not fit is for a version that another worker has: it names none, so it is of the newest.

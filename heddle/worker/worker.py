@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import msgspec
 import nats.errors
 from msgspec import Struct
 from nats.aio.client import Client
@@ -78,7 +79,12 @@ class Hand:
             self._worker.report(self.task, self.task_id, text)
 
     def uses(self, model: str, usage: Mapping[str, Any]) -> None:
-        """The handler used a model."""
+        """The handler used a model.
+
+        Raises:
+            TypeError, UnicodeError: that cannot be written as JSON; here it is the handler's to see.
+        """
+        msgspec.json.encode((model, dict(usage)))
         self.used = (model, usage)
 
     def bug(self, error: BaseException | str) -> None:
@@ -143,11 +149,12 @@ class Worker:
         except Exception as error:  # noqa: BLE001  # whatever it is, the worker serves on and the task is not lost
             await self._not_now(delivery, error)
         except asyncio.CancelledError:
-            lane = asyncio.current_task()
-            if hand.cancelled is None or lane is None:
-                raise  # the worker stops
-            lane.uncancel()
-            await self._guarded(delivery, self._end_cancelled(delivery, hand))
+            if self.lanes.stopped:
+                raise
+            if hand.cancelled is not None:
+                await self._guarded(delivery, self._end_cancelled(delivery, hand))
+            else:  # it may be one that was here before: nobody is blamed but in a process of its own
+                await self._not_now(delivery, RuntimeError("a handler cancelled the asyncio Task that it runs in"))
 
     async def _guarded(self, delivery: Delivery, work: Awaitable[None]) -> None:
         try:
@@ -211,18 +218,20 @@ class Worker:
         known = self.cancellations.known
         if known and (by := who_cancelled(known, hand.task_id, task.parent_task_id, task.generation)) is not None:
             raise MacroFailure(Code.CANCELLED, f"{by} cancelled it before a worker started it")
+        request = None
         try:
-            macro, request = self.versions.read(task, now)
+            if delivered >= ALONE_FROM and self.registry.sources:  # reading its input may be what takes the process down
+                macro = self.versions.route(task, now).macro
+            else:
+                macro, request = self.versions.read(task, now)
         except MacroFailure:
-            if task.macro_version is None:
-                await self.look_around()
-            self.versions.leave_to_newer(task, now)
+            await self._leave_to_newer(task, now)
             raise
         hand.macro = macro
         if macro.breaker is not None:
             self._pass_circuit(macro, task.attempt, now)
         hand.lane, until = asyncio.current_task(), now + macro.timeout
-        if delivered >= ALONE_FROM and self.registry.sources:
+        if request is None:
             output = await self._alone(delivery, hand, task, macro)
         else:
             if macro.pool is None:  # elsewhere it may have to wait for its turn, and can be stopped
@@ -251,11 +260,25 @@ class Worker:
                 used=hand.uses,
                 on_bug=hand.bug,
             )
+        except MacroFailure as failure:
+            if failure.code is Code.INVALID_PAYLOAD:
+                await self._leave_to_newer(task, self.clock())
+            raise
         except Died as death:
             self.observer.see(events.TASKS_DIED, "a task took its process down", worker_type=macro.name, task_id=task_id, how=str(death))
             if (deaths := await self.crashes.count(task_id, task.generation)) >= self.crashes.MOST:
                 raise MacroFailure(Code.CRASHED, f"{death} (the {deaths}th time that it ran alone)".replace("3th", "3rd")) from None
             raise BrokerError(f"{task_id}: {death}; it is tried again ({deaths} of {self.crashes.MOST})") from None
+
+    async def _leave_to_newer(self, task: Work, now: float) -> None:
+        """See whether a task that cannot be read here may be for another worker.
+
+        Raises:
+            HandedBack: it may be.
+        """
+        if task.macro_version is None:
+            await self.look_around()
+        self.versions.leave_to_newer(task, now)
 
     async def look_around(self) -> None:
         """Read what the other workers announce."""
@@ -454,7 +477,8 @@ class Worker:
     # --- what is told
 
     def report(self, task: Work, task_id: str, text: str) -> None:
-        """Tell how far a task is: the log, and whoever follows it."""
+        """Tell how far a task is: the log, and whoever follows it. Half a letter, as names of files may have it, is a question mark."""
+        text = str(text).encode(errors="replace").decode()
         self.observer.see(events.PROGRESS, text, worker_type=task.worker_type, task_id=task_id)
         self._beside(self._tell(subjects.results(task.parent_task_id), progress_result(task, task_id, text)))
 
@@ -483,4 +507,4 @@ def _trace(error: BaseException | None, macro: AnyMacro | None) -> str | None:
     """The traceback of an undeclared error, for the letter; its end, if it is long."""
     if error is None or macro is None or declared_as(error, macro.fails) is not None:
         return None
-    return "".join(traceback.format_exception(error))[-_TRACE:]
+    return "".join(traceback.format_exception(error))[-_TRACE:].encode(errors="replace").decode()

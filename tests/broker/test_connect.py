@@ -7,13 +7,15 @@ import json
 import os
 import signal
 from pathlib import Path
+from typing import cast
 
+import nats.errors
 import pytest
 from nats.aio.client import Client
 
 from heddle import subjects
 from heddle.broker import connect
-from heddle.broker.connect import Stored, connected, last_on_subject, next_or_first, stored_from, without_credentials
+from heddle.broker.connect import Stored, connected, js_api, last_on_subject, next_or_first, stored_from, submit, without_credentials
 from heddle.broker.pages import count_from
 from heddle.broker.server import Server, embedded
 from heddle.errors import BrokerError, NoServer, SettingsError
@@ -117,3 +119,20 @@ async def test_a_server_that_takes_too_little_in_one_message_is_refused(tmp_path
                 return str(error)
 
         assert "takes 65536 bytes in one message; heddle needs 1048576" in await eventually(told, bool)
+
+
+class Forbidden:
+    """A connection whose user may not do what is asked: the server does not answer that, and tells it beside."""
+
+    max_payload = 1 << 20
+    last_error = nats.errors.Error('nats: permissions violation for publish to "x"')
+
+    async def request(self, *_: object, **__: object) -> None:
+        raise nats.errors.TimeoutError
+
+
+async def test_who_may_not_do_something_is_told_so() -> None:
+    client = cast("Client", Forbidden())
+    for asked in (js_api(client, "STREAM.NAMES"), submit(client, "x", b"{}")):
+        with pytest.raises(BrokerError, match='the server says: permissions violation for publish to "x"'):
+            await asked

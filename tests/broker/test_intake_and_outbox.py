@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from heddle import events, subjects
-from heddle.broker.announcements import announcements
 from heddle.broker.connect import connected, js_api
 from heddle.broker.intake import Delivery, Intake, Source
 from heddle.broker.outbox import Outbox
@@ -203,10 +202,3 @@ async def test_a_round_that_fails_is_logged_and_the_next_one_comes(caplog: pytes
     async with every(0.0, work, at_once=True):
         await eventually(_sight(lambda: len(rounds)), lambda count: count >= 2)
     assert "odd" in caplog.text
-
-
-async def test_a_card_that_is_none_hides_no_other(ground: Ground) -> None:
-    bucket = await ground.client.jetstream().key_value(subjects.WORKERS)
-    for key, card in {"odd": b"not json", "list": b"[1]", "good": b'{"replica": "good"}'}.items():
-        await bucket.put(key, card)
-    assert await announcements(ground.client) == {"good": {"replica": "good"}}

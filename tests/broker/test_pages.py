@@ -99,3 +99,9 @@ async def test_an_empty_stream_and_none_at_all_have_no_pages(ground: Ground) -> 
     assert (first, end) == (1, 1)
     assert await newest_before(ground.client, subjects.DEAD, ALL, 10, first, end) == []
     assert (await bounds(ground.client, "NO_STREAM"), await count_from(ground.client, "NO_STREAM", ALL)) == ((1, 1), 0)
+
+
+async def test_a_message_with_a_status_of_its_own_is_a_message(ground: Ground) -> None:
+    await ground.client.request("heddle.dead.loop.a.local.1", b"{}", headers={"Status": "404"})
+    assert [one.body for one in await stored_from(ground.client, subjects.DEAD, 1, ALL, 10)] == [b"{}"]
+    assert await count_from(ground.client, subjects.DEAD, ALL) == 1

@@ -47,9 +47,26 @@ def test_without_a_server_a_command_exits_4_and_says_how_to_start_one(tmp_path: 
     assert (done.returncode, "heddle up" in done.stderr) == (4, True)
 
 
+@pytest.mark.parametrize("told", ["", "[]", "{}", "\x00"])
+def test_a_server_file_that_names_no_server_is_exit_4_too(tmp_path: Path, told: str) -> None:
+    (tmp_path / ".heddle").mkdir()
+    (tmp_path / ".heddle" / "server.json").write_text(told)
+    done = heddle("status", cwd=tmp_path)
+    assert (done.returncode, "server.json does not say where a server is" in done.stderr) == (4, True)
+
+
 def test_a_server_that_does_not_answer_is_exit_4_too(tmp_path: Path) -> None:
     done = heddle("status", "--server", "nats://127.0.0.1:9", cwd=tmp_path)
     assert (done.returncode, "127.0.0.1:9" in done.stderr, "Traceback" in done.stderr) == (4, True, False)
+
+
+@pytest.mark.parametrize(
+    ("url", "env"),
+    [(",", {}), ("nats://127.0.0.1:port", {}), ("nats://[::1", {}), ("nats://127.0.0.1:9", {"NATS_CREDS": "/nowhere/x.creds"})],
+)
+def test_an_address_or_credentials_that_are_none_are_exit_4_too(tmp_path: Path, url: str, env: dict[str, str]) -> None:
+    done = heddle("status", "--server", url, cwd=tmp_path, **env)
+    assert (done.returncode, "no NATS server answers" in done.stderr, "Traceback" in done.stderr) == (4, True, False)
 
 
 @pytest.mark.parametrize(

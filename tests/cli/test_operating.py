@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from nats.aio.client import Client
 from typer.testing import CliRunner, Result
 
 from heddle import macro, subjects
 from heddle.cli.main import app
 from heddle.control.goals import goal_state_of
+from heddle.control.replay import Step, replay
+from heddle.errors import BrokerError
 from heddle.messages import DeadLetter
 from heddle.router.reload import Drift
 from tests.support import RULES, Echoed, Ground, Word, eventually, on_ground, registry_of
@@ -116,6 +120,23 @@ async def test_a_patch_goes_with_a_replay(ground: Ground) -> None:
     assert (outcome.worker_type, outcome.status) == ("echo", "completed")
 
 
+@pytest.mark.parametrize("end", [BrokerError("the server is gone"), BrokenPipeError(errno.EPIPE, "Broken pipe"), KeyboardInterrupt()])
+async def test_a_replay_that_does_not_come_to_its_end_says_how_far_it_came(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch, end: BaseException
+) -> None:
+    (letter,) = await dead(ground, "t")
+
+    async def broken(client: Client, *_: Any, **__: Any) -> AsyncIterator[Step]:
+        async for step in replay(client, [letter.id], by="ada"):
+            yield step
+        raise end
+
+    monkeypatch.setattr("heddle.control.replay.replay", broken)
+    done = await heddle("dead", "replay", letter.id, "-o", "json")
+    assert "stopped after 1 dead letter replayed" in done.stderr
+    assert done.exit_code in {1, 130}
+
+
 async def test_letters_are_dropped_and_counted(ground: Ground) -> None:
     found = await dead(ground, "a", "b")
     await heddle("dead", "drop", found[0].id)
@@ -146,6 +167,18 @@ async def test_a_letter_is_kept_as_a_fixture(ground: Ground, tmp_path: Path) -> 
         ("dead", "replay", "--code", "nonsense"),
         ("dead", "replay", "--all", "--patch", "[1]"),
         ("dead", "replay", "--all", "--patch", "no json"),
+        ("dead", "replay", "--all", "--patch", '{"a":' * 3000 + "1" + "}" * 3000),
+        ("dead", "replay", "--all", "--patch", '{"payload": {"a": 1e999}}'),
+        ("dead", "drop", "--all", "--by", "\udcff"),
+        ("task", "echo", "--payload", '{"word": NaN}'),
+        ("task", "echo", "--payload", '{"word": "\\ud800"}'),
+        ("goal", "\udcff"),
+        ("goal", "echo a", "--context", "k=\udcff"),
+        ("plan", "\udcff"),
+        ("tasks", "show", "\udcff"),
+        ("tasks", "cancel", "\udcff"),
+        ("rules", "explain", "--task", "\udcff"),
+        ("goals", "approve", "g", "--by", "\udcff"),
         ("dead", "replay", "--all", "--yes", "--rate", "fast"),
         ("dead", "list", "--type", "No Type"),
         ("dead", "list", "--goal", "no goal"),
@@ -223,6 +256,11 @@ async def test_tasks_are_listed_shown_and_cancelled(ground: Ground) -> None:
     assert [(one["task_id"], one["generation"]) for one in listed] == [("t", 0)]
     assert (again.exit_code, "has ended already" in again.stderr) == (1, True)
     assert (await heddle("tasks", "show", "nobody")).exit_code == 1
+
+
+async def test_what_a_terminal_has_no_letters_for_is_written_in_others(ground: Ground) -> None:
+    done = await asyncio.to_thread(lambda: CliRunner(charset="ascii").invoke(app, ["tasks", "show", "\u0142"]))
+    assert (done.exit_code, "no outcome of task \\u0142 is kept" in done.stdout) == (1, True)
 
 
 async def test_status_tells_of_routers_workers_tiers_backlog_and_letters(ground: Ground) -> None:

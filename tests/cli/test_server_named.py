@@ -26,7 +26,7 @@ NAMELESS = ["", "{}", "[]", '{"url": 1}', "x"]
 @pytest.mark.parametrize("text", NAMELESS)
 def test_a_server_file_that_names_none_is_told(folder: Path, text: str) -> None:
     (folder / ".heddle/server.json").write_text(text)
-    with pytest.raises(NoServer, match=r"server\.json names no NATS server: remove it"):
+    with pytest.raises(NoServer, match=r"server\.json does not say where a server is"):
         server_url(None)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from heddle.broker.connect import js_api
 from heddle.broker.outbox import Outbox
 from heddle.control.deadletters import OTHERS, Wanted, letter, original, page, scan, stats
 from heddle.control.fixtures import keep
-from heddle.control.replay import drop
+from heddle.control.replay import Done, Undone, drop, replay
 from heddle.deadletters import Ending, failed_result, make_sure_of_letter
 from heddle.errors import Code, DefinitionError
 from heddle.macros.fixtures import read_fixture
@@ -216,3 +217,50 @@ async def test_a_letter_that_is_of_no_macro_here_is_kept_as_no_fixture(
     assert kept is not None
     with pytest.raises(DefinitionError, match=told):
         await keep(ground.client, kept, load([str(tmp_path / "profiling.py")]))
+
+
+@pytest.mark.parametrize("body", [b"not json", b"\xff\xfe", b"[]", b'{"reason": "x"}', b""])
+async def test_what_is_kept_among_the_letters_and_is_none_is_seen_and_can_be_dropped(ground: Ground, body: bytes) -> None:
+    await buried(ground, "t")
+    await ground.publish(subjects.dead("timed_out", "echo", None, "by-hand"), body)
+    by_hand, good = (await page(ground.client)).letters
+    assert (by_hand.letter.id, by_hand.letter.code, by_hand.letter.worker_type, by_hand.letter.tier) == (
+        "by-hand",
+        "timed_out",
+        "echo",
+        None,
+    )
+    assert by_hand.letter.reason.startswith("timed_out: what is kept here is no dead letter: ")
+    assert await original(ground.client, by_hand) == body
+    assert good.letter.task_id == "t"
+    assert [type(step) async for step in replay(ground.client, ["by-hand"], by="ada")] == [Undone]
+    assert [type(step) async for step in drop(ground.client, Wanted(), by="ada")] == [Done, Done]
+
+
+async def test_a_letter_has_the_id_under_which_it_is_found(ground: Ground) -> None:
+    told = {
+        "reason": "x",
+        "original_task": {},
+        "id": "a > *",
+        "code": "timed_out",
+        "at": "2026-01-01T00:00:00Z",
+        "by": "me",
+        "remedy": "none",
+    }
+    await ground.publish(subjects.dead("timed_out", None, None, "by-hand"), json.dumps(told).encode())
+    assert [kept.letter.id for kept in (await page(ground.client)).letters] == ["by-hand"]
+    assert [type(step) async for step in drop(ground.client, ["by-hand"], by="ada")] == [Done]
+
+
+@pytest.mark.parametrize("long_ago", [-1e300, -1e12, float("-inf")])
+async def test_a_time_before_all_times_leaves_every_letter_in(ground: Ground, long_ago: float) -> None:
+    await buried(ground, "t")
+    assert await names(ground, Wanted(since=long_ago)) == ["t"]
+    assert await names(ground, Wanted(until=long_ago)) == []
+
+
+@pytest.mark.parametrize("far_ahead", [1e10, 1e300, float("inf")])
+async def test_a_time_after_all_times_leaves_no_letter_in(ground: Ground, far_ahead: float) -> None:
+    await buried(ground, "t")
+    assert await names(ground, Wanted(since=far_ahead)) == []
+    assert await names(ground, Wanted(until=far_ahead)) == ["t"]

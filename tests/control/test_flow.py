@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from heddle import macro, subjects
-from heddle.broker.connect import connected
+from heddle.broker.connect import connected, js_api
 from heddle.control.flow import Flow, Queue, flow
 from heddle.telemetry.observer import Observer
 from tests.support import Echoed, Ground, Word, eventually, on_ground, registry_of
@@ -46,3 +46,12 @@ async def test_tasks_are_counted_where_they_are(ground: Ground) -> None:
             held.set()
             ended = await eventually(look, lambda seen: seen[subjects.OUTCOMES].messages == 1 and seen.queues[0].taken == 0)
     assert (ended[subjects.INCOMING].last, ended[subjects.INCOMING].messages, ended[subjects.TASKS].last) == (1, 0, 1)
+
+
+async def test_a_consumer_that_is_no_workers_is_no_queue(ground: Ground) -> None:
+    await js_api(
+        ground.client,
+        f"CONSUMER.DURABLE.CREATE.{subjects.TASKS}.somebody",
+        {"stream_name": subjects.TASKS, "config": {"durable_name": "somebody", "ack_policy": "explicit", "deliver_policy": "all"}},
+    )
+    assert (await flow(ground.client, 1.0)).queues == ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 
 import pytest
@@ -93,6 +94,33 @@ async def test_goals_are_listed_by_where_they_stand_and_page_by_page(ground: Gro
     second = await goals_page(ground.client, limit=3, before=first.older)
     assert (len(first.goals), len(second.goals), second.older) == (4, 2, None)  # those that wait are all on the first page
     assert {line.instruction for line in (*first.goals, *second.goals)} == {*texts, "too late"}
+
+
+async def test_a_record_that_was_deleted_or_is_none_hides_no_other_goal(ground: Ground) -> None:
+    async with ground.router(), ground.worker(), ground.orchestrator():
+        gone, good = await asked(ground, "echo gone"), await asked(ground, "echo good")
+        await stands(ground, gone, "completed")
+        await stands(ground, good, "completed")
+    records = await ground.client.jetstream().key_value(subjects.GOAL_RECORDS)
+    await records.delete(f"{gone}.0")
+    await records.put("by-hand.0", b"not json")
+    never = json.loads((await records.get(f"{good}.0")).value or b"") | {"goal_id": "never", "stored": 1e300}
+    await records.put("never.0", json.dumps(never).encode())
+    assert [line.goal_id for line in (await goals_page(ground.client)).goals] == [good]
+    assert await goal_shown(ground.client, gone) is None
+    assert await goal_shown(ground.client, "by-hand") is None
+
+
+async def test_an_outcome_that_is_none_hides_no_other_task(ground: Ground) -> None:
+    async with ground.router(), ground.worker():
+        good = await ground.run_task("echo", {"word": "hello"})
+    await ground.publish("heddle.outcomes.loose.default.hand.0", b"not json")
+    await ground.publish("heddle.outcomes.task.hand.hand.first", b'{"task_id": "t", "worker_type": "echo", "status": "failed"}')
+    await ground.publish(
+        "heddle.outcomes.goal.hand.final.0", b'{"task_id": "hand", "worker_type": "o", "status": "failed", "metadata": {"dead_letter": 7}}'
+    )
+    assert [result.task_id for _, result in (await tasks_page(ground.client)).tasks] == [good.task_id]
+    assert await goal_shown(ground.client, "hand") is None
 
 
 async def test_tasks_that_ended_are_listed_with_and_without_a_goal_and_goals_are_not_among_them(ground: Ground) -> None:

@@ -106,6 +106,21 @@ async def test_a_replay_whose_operator_died_after_the_line_in_the_trail_is_taken
     assert (type(too_early), type(taken_up), len(await incoming(ground))) == (Undone, Done, 1)
 
 
+async def test_an_operator_whose_clock_is_late_is_not_taken_for_dead(ground: Ground) -> None:
+    (found,) = await dead(ground, "t")
+    line = Entry.of("replay", found, "ada@host", 1).model_copy(update={"at": "2001-01-01T00:00:00Z"})
+    await submit(ground.client, subjects.audit(found.id), line.model_dump_json().encode())
+    (step,) = await replayed(ground, [found.id], by="bob@host")
+    assert (type(step), await incoming(ground)) == (Undone, [])
+
+
+async def test_a_line_that_somebody_wrote_into_the_trail_by_hand_is_passed_over(ground: Ground) -> None:
+    (found,) = await dead(ground, "t")
+    await ground.publish(subjects.audit("by-hand"), b"not json")
+    await replayed(ground, [found.id])
+    assert [one.letter_id for one in (await history(ground.client)).entries] == [found.id]
+
+
 async def test_a_replay_whose_operator_died_before_removing_the_letter_is_not_sent_twice(ground: Ground) -> None:
     """Even beyond the duplicate window: the outcome of the next generation is there."""
     (found,) = await dead(ground, "t")
@@ -241,7 +256,8 @@ async def test_a_letter_is_replayed_or_dropped_and_not_both(ground: Ground) -> N
 
 async def test_the_trail_is_read_page_by_page(ground: Ground) -> None:
     ids = [found.id for found in await dead(ground, "a", "b", "c")]
-    await replayed(ground, ids)
+    for found in ids:  # one after another: at once, they would end in any order
+        await replayed(ground, [found])
     first = await history(ground.client, limit=2)
     rest = await history(ground.client, limit=2, before=first.older)
     assert ([one.task_id for one in first.entries], [one.task_id for one in rest.entries], rest.older) == (["c", "b"], ["a"], None)

@@ -31,6 +31,8 @@ UNREADABLE: dict[str, Reply] = {
     "an error under status 200": error(200, "something broke"),
     "content that is a number": Sends(200, b'{"message": {"role": "assistant", "content": 7}}'),
     "an error that is a JSON list": Sends(500, b"[1, 2]"),
+    "an error nested without an end": Sends(500, b'{"error": ' + b"[" * 100_000),
+    "a charset that is none of letters": Sends(500, b'{"error": "no"}', (("Content-Type", "application/json; charset=base64"),)),
     "a connection dropped in the middle of the answer": Drops(),
     "a connection dropped before the answer": Drops(middle=False),
 }
@@ -169,6 +171,22 @@ async def test_what_is_not_an_answer_is_an_error_and_the_next_goal_is_served(
     assert not isinstance(failure, ModelUnavailable), "waiting would not mend it"
     assert server.url in str(failure)
     assert len(server.chats) == 2, "nothing is asked twice"
+
+
+async def test_half_a_letter_in_an_answer_is_a_question_mark_for_a_record_could_not_hold_it(
+    server: OllamaServer, model_at: MakesModel
+) -> None:
+    server.then(Sends(200, b'{"message": {"role": "assistant", "content": "\\ud800 hello"}}'))
+    async with model_at(server.url) as model:
+        assert (await model.complete(PROMPT)).text == "? hello"
+
+
+async def test_of_a_long_refusal_the_beginning_is_told_in_one_line(server: OllamaServer, model_at: MakesModel) -> None:
+    server.then(Sends(500, b"<html>\n" + b"x" * 2_000_000))
+    async with model_at(server.url) as model:
+        told = str(await failure_of(model))
+    assert "500: <html> xxx" in told
+    assert len(told) < 500
 
 
 async def test_a_model_that_was_not_pulled_is_unavailable_and_the_remedy_pulls_it(server: OllamaServer, model_at: MakesModel) -> None:

@@ -36,6 +36,8 @@ UNREADABLE: dict[str, Reply] = {
     "a choice without a message": Sends(200, b'{"choices": [{"index": 0}]}'),
     "content that is a number": Sends(200, b'{"choices": [{"message": {"content": 7}}]}'),
     "no content": Completes(None),
+    "an error nested without an end": Sends(400, b'{"error": ' + b"[" * 100_000),
+    "a charset that is none of letters": Sends(400, b'{"error": "no"}', (("Content-Type", "application/json; charset=base64"),)),
     "a connection dropped in the middle of the answer": Drops(),
     "a connection dropped before the answer": Drops(middle=False),
 }

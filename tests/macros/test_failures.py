@@ -28,6 +28,10 @@ def test_every_retry_waits_twice_as_long_as_the_one_before(attempt: int, delay: 
     assert judge(Busy(), attempt, FAILS) == Again(delay)
 
 
+def test_the_five_thousandth_retry_waits_no_longer_than_the_longest() -> None:
+    assert judge(Busy(), 5_000, {Busy: retry(times=10_000, backoff=2.0)}) == Again(LONGEST_WAIT)
+
+
 @pytest.mark.parametrize("attempt", [4, 5, 100])
 def test_spent_retries_end_as_handler_failed(attempt: int) -> None:
     assert judge(Busy("still"), attempt, FAILS) == End(Code.HANDLER_FAILED, f"Busy: still (after {attempt} attempts)")
@@ -64,7 +68,7 @@ def test_a_retry_without_backoff_is_at_once() -> None:
     assert judge(Busy(), 3, {Busy: retry(times=3, backoff=0)}) == Again(0)
 
 
-@pytest.mark.parametrize(("times", "backoff"), [(0, 1.0), (-1, 1.0), (1, -0.1)])
+@pytest.mark.parametrize(("times", "backoff"), [(0, 1.0), (-1, 1.0), (1, -0.1), (1, float("nan"))])
 def test_a_retry_that_makes_no_sense_is_refused(times: int, backoff: float) -> None:
     with pytest.raises(ValueError, match="times must be 1 or more, backoff 0 or more"):
         retry(times=times, backoff=backoff)

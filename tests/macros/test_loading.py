@@ -55,6 +55,10 @@ def refusal(*sources: str) -> str:
     return str(caught.value)
 
 
+def test_a_file_that_ends_the_program_is_refused_by_its_name(write: Write) -> None:
+    assert re.search(r"cannot load .*script\.py: SystemExit: 3", refusal(write("script.py", "import sys; sys.exit(3)")))
+
+
 # --- what is found
 
 

@@ -152,6 +152,38 @@ def test_a_tier_that_cannot_be_one_is_refused(tier: str) -> None:
     assert "tier" in refusal(define)
 
 
+@pytest.mark.parametrize(
+    "promise",
+    [
+        {"fails": {ValueError: retry}},  # it is not called
+        {"fails": {(ValueError, KeyError): reject}},
+        {"fails": {"ValueError": reject}},
+        {"breaker": 5},
+        {"pool": "fork"},
+        {"deprecated": True},
+        {"version": 1.5},
+        {"version": True},
+        {"timeout": "60"},
+        {"phrases": "say [it]"},
+        {"phrases": [5]},
+        {"examples": [("say it",)]},
+        {"examples": [("say it", None)]},
+    ],
+    ids="-".join,
+)
+def test_a_promise_of_another_shape_is_refused_where_it_is_made(promise: dict[str, Any]) -> None:
+    def define() -> object:
+        @macro(**promise)
+        def shout(request: Request) -> Report:
+            return Report()
+
+        return shout
+
+    told = refusal(define)
+    assert "test_macro.py" in told
+    assert next(iter(promise)) in told
+
+
 @pytest.mark.parametrize("timeout", [0, -1])
 def test_a_timeout_of_no_time_is_refused(timeout: float) -> None:
     def define() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
 from pydantic import BaseModel, Field
@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 from heddle import macro
 from heddle.errors import Code
 from heddle.macros.loading import collect
+from heddle.macros.marks import given
 from heddle.planning.coverage import literals
 from heddle.planning.goal import Asked
 from heddle.planning.plan import PlannedCall
@@ -169,4 +170,20 @@ async def export(request: Export) -> Done:
 )
 def test_a_word_for_a_choice_is_used_though_the_macro_speaks_of_it(goal: str, arguments: dict[str, Any], left_out: tuple[str, ...]) -> None:
     looked_at = review([PlannedCall("export", arguments)], collect(iter([export])), Asked(goal, {}, 0.0), 16)
+    assert looked_at.uncovered == left_out
+
+
+class Given(BaseModel):
+    text: Annotated[str, given("text")]
+
+
+@macro
+async def read_aloud(request: Given) -> Done:
+    """Read the text aloud."""
+    return Done()
+
+
+@pytest.mark.parametrize(("text", "left_out"), [("on page 7", ()), ("page 7 " * 10_000, ("7",))], ids=["a line", "a document"])
+def test_what_the_context_gives_covers_a_literal_unless_it_is_a_document_which_holds_any(text: str, left_out: tuple[str, ...]) -> None:
+    looked_at = review([PlannedCall("read_aloud", {})], collect(iter([read_aloud])), Asked("read it 7 times", {"text": text}, 0.0), 16)
     assert looked_at.uncovered == left_out

@@ -53,6 +53,11 @@ def refusal(answer: str) -> PlanError:
     return caught.value
 
 
+@pytest.mark.parametrize("value", [r'"\ud800"', "NaN", "-Infinity", "9" * 5_000, "[" * 5_000])
+def test_what_no_message_could_carry_is_no_answer(value: str) -> None:
+    assert refusal(f'{{"tasks": [{{"macro": "repo_triage", "arguments": {{"repository": {value}}}}}]}}').code is Code.NO_PLAN
+
+
 GOAL = "triage ."
 
 

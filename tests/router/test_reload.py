@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
+from nats.aio.msg import Msg
 
 from heddle import events, subjects
 from heddle.broker.connect import connected, js_api, last_on_subject
@@ -92,6 +93,18 @@ async def test_every_replica_answers_a_reload_with_its_digest(ground: Ground, tm
         path.write_text(TWO)
         answers = await control.reload(ground.client)
     assert [(answer.replica, answer.digest) for answer in answers] == [(name, digest_of(TWO)) for name in ("r1", "r2", "r3")]
+
+
+@pytest.mark.parametrize("junk", [b"not json", b"[]", b'{"replica": "x"}', b'{"replica": "x", "ok": true, "digest": "d", "problems": [1]}'])
+async def test_an_answer_that_is_none_is_passed_over(ground: Ground, tmp_path: Path, junk: bytes) -> None:
+    async def somebody(message: Msg) -> None:
+        await message.respond(junk)
+
+    path = tmp_path / "rules.yaml"
+    path.write_text(ONE)
+    async with following(ground, path, "r1"):
+        await ground.client.subscribe("heddle.control.reload", cb=somebody)
+        assert [answer.replica for answer in await control.reload(ground.client)] == ["r1"]
 
 
 async def test_a_plain_request_gets_the_documented_answer(ground: Ground, tmp_path: Path) -> None:

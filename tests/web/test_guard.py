@@ -172,6 +172,14 @@ async def _say(closed: Board, token: str) -> httpx.Response:
     return await closed.http.post("/login", data={"form_token": found[1], "token": token}, headers={"Origin": closed.address})
 
 
+@pytest.mark.parametrize("path", ["/static/nothing", "/static/../dead", "/loginx", "/login/x"])
+async def test_with_a_token_a_stranger_learns_nothing_from_a_page_that_is_not_there(closed_board: Board, path: str) -> None:
+    answer = await closed_board.http.get(path, headers={"Accept": "text/html"})
+    assert "NATS" not in answer.text
+    answer = await closed_board.http.post("/login", data={"token": "x"}, headers={"Accept": "text/html", "Origin": closed_board.address})
+    assert (answer.status_code, "NATS" in answer.text) == (403, False)
+
+
 async def test_the_token_lets_in_and_logging_out_ends_it(closed_board: Board) -> None:
     assert (await _say(closed_board, TOKEN)).headers["location"] == "/"
     assert "Overview" in await closed_board.page("/")

@@ -220,16 +220,36 @@ async def test_a_job_is_stopped_and_what_it_did_stays_done(ground: Ground, serve
     where = begun.headers["location"]
     await read(served, where, "replayed 1")
     await served.post(f"{where}/stop")
-    assert "stopped" in await served.page(where) or "running" in await served.page(where)
+    await read(served, where, "stopped")  # long before the next is due
 
 
 @pytest.mark.parametrize(
     ("fields", "told"),
-    [({"do": "forecast", "code": "nonsense"}, "no code"), ({"do": "eat"}, "what to do"), ({"do": "replay", "rate": "-1"}, "no rate")],
+    [
+        ({"do": "forecast", "code": "nonsense"}, "no code"),
+        ({"do": "eat"}, "what to do"),
+        ({"do": "replay", "rate": "-1"}, "no rate"),
+        ({"do": "drop", "age": "2h"}, "no age"),
+        ({"do": "drop", "since": "yesterday"}, "no time"),
+        ({"do": "drop", "until": "9" * 400}, "no time"),
+        ({f"field{number}": "" for number in range(200)}, "many fields"),
+    ],
 )
 async def test_a_form_that_makes_no_sense_is_told_so(served: Board, fields: dict[str, str], told: str) -> None:
     answer = await served.post("/dead/many", **fields)
     assert (answer.status_code, told in answer.text) == (400, True)
+
+
+async def test_a_filter_that_makes_no_sense_leaves_the_list_of_others_alone(ground: Ground, served: Board) -> None:
+    letter = await dead_task(ground, {"word": "hay"})
+    await served.page("/dead?age=2h")
+    assert letter.id in await served.page("/dead")
+
+
+@pytest.mark.parametrize(("path", "referrer"), [("/nowhere", "http://[::1"), (f"/dead/jobs/{'9' * 5000}", "")])
+async def test_an_odd_address_is_no_page_and_no_trouble(served: Board, path: str, referrer: str) -> None:
+    answer = await served.http.get(path, headers={"Accept": "text/html", "Referer": referrer})
+    assert answer.status_code == 404
 
 
 async def test_letters_are_filtered_by_the_server_and_by_reading(ground: Ground, served: Board) -> None:

@@ -16,11 +16,11 @@ from heddle.control.fleet import workers
 from heddle.settings import WorkerSettings
 from tests.support import FAST, Echoed, Ground, Word, eventually, on_ground, registry_of
 
-RULES = "version: 1\ntiers: {local: {}}\nworker_types: {count: {}, fatal: {}, frozen: {}, long: {}}\n"
+RULES = "version: 1\ntiers: {local: {}}\nworker_types: {count: {}, fatal: {}, frozen: {}, long: {}, poison: {}}\n"
 MACROS = '''
 import asyncio, os, signal, time
 from pathlib import Path
-from pydantic import BaseModel
+from pydantic import BaseModel, model_validator
 from heddle import macro
 
 class Mark(BaseModel):
@@ -47,6 +47,18 @@ async def fatal(request: Mark) -> Done:
     """Take the process down."""
     ran(request.path)
     os.kill(os.getpid(), signal.SIGKILL)
+    return Done(runs=0)
+
+class Poison(Mark):
+    @model_validator(mode="after")
+    def fatal(self):
+        ran(self.path)
+        os.kill(os.getpid(), signal.SIGKILL)
+        return self
+
+@macro(tier="local")
+async def poison(request: Poison) -> Done:
+    """Be taken down before it begins, by what reads the input."""
     return Done(runs=0)
 
 @macro(tier="local")
@@ -122,7 +134,11 @@ async def test_a_worker_that_was_stopped_past_ack_wait_and_goes_on_leaves_one_ou
 
 @pytest.mark.parametrize(
     ("kind", "how"),
-    [("fatal", "SIGKILL"), pytest.param("frozen", "its event loop was silent for over 1 s", marks=pytest.mark.prove)],
+    [
+        ("fatal", "SIGKILL"),
+        pytest.param("poison", "SIGKILL", marks=pytest.mark.prove),
+        pytest.param("frozen", "its event loop was silent for over 1 s", marks=pytest.mark.prove),
+    ],
 )
 async def test_a_task_that_takes_its_process_down_ends_as_crashed_and_its_neighbours_complete(
     ground: Ground, start: Start, tmp_path: Path, kind: str, how: str

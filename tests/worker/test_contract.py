@@ -254,7 +254,7 @@ async def test_whoever_follows_a_task_hears_how_far_it_is(ground: Ground) -> Non
     @macro(name="slow", tier="local")
     async def slow(request: Word, *, run: Run) -> Echoed:
         """Tell how far it is."""
-        run.report("half")
+        run.report("half\udc80")
         await asyncio.sleep(0)
         return Echoed(word=request.word)
 
@@ -269,7 +269,7 @@ async def test_whoever_follows_a_task_hears_how_far_it_is(ground: Ground) -> Non
                         told.append(text)
                     case Ended(result):
                         assert result.status == "completed"
-    assert told == ["half"]
+    assert told == ["half?"]
 
 
 # --- handlers that misbehave
@@ -309,6 +309,16 @@ async def return_much() -> Echoed:
     return Echoed(word="x" * (5 << 20))
 
 
+async def cancel_itself() -> Echoed:
+    """As a library may that is older than `asyncio.timeout`."""
+    task = asyncio.current_task()
+    assert task is not None
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await asyncio.sleep(0)
+    raise ZeroDivisionError("a bug, and the Task is still marked as cancelled")
+
+
 KINDS: dict[str, Callable[[], Awaitable[Any]]] = {
     "ignores its cancellation": ignore_cancellation,
     "swallows its cancellation": swallow_cancellation,
@@ -319,6 +329,8 @@ KINDS: dict[str, Callable[[], Awaitable[Any]]] = {
     "raises GeneratorExit": raise_it(GeneratorExit()),
     "returns 5 MiB": return_much,
     "has a bug": raise_it(ZeroDivisionError("a bug")),
+    "has a bug with half a letter": raise_it(ZeroDivisionError("\udc80")),
+    "leaves its Task marked as cancelled": cancel_itself,
 }
 
 
@@ -341,6 +353,8 @@ MISBEHAVIOUR = {
     "raises GeneratorExit": "handler_failed: GeneratorExit",
     "returns 5 MiB": "handler_failed: the output has 5242891 bytes; at most 921600 fit",
     "has a bug": "handler_failed: ZeroDivisionError: a bug",
+    "has a bug with half a letter": "handler_failed: ZeroDivisionError: ?",
+    "leaves its Task marked as cancelled": "handler_failed: ZeroDivisionError: a bug",
 }
 
 
@@ -361,6 +375,68 @@ async def test_a_handler_that_misbehaves_ends_once_and_its_neighbours_complete(g
     assert (bad.error or "").startswith(MISBEHAVIOUR[kind])
     assert [one.status for one in (*good, after)] == ["completed"] * 11
     assert len(letters) == 1
+
+
+async def test_a_cancellation_that_a_handler_swallowed_is_not_the_next_ones(ground: Ground) -> None:
+    """A lane goes on with other tasks, and their own CancelledErrors are errors like any other."""
+    started = asyncio.Event()
+
+    @macro(name="slow", tier="local")
+    async def stubborn(request: Word) -> Echoed:
+        """Swallow a cancellation."""
+        started.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        return Echoed(word=request.word)
+
+    @macro(name="odd", tier="local")
+    async def waiting(request: Word) -> Echoed:
+        """Wait for what somebody else gave up."""
+        given_up: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        given_up.cancel()
+        await given_up
+        return Echoed(word=request.word)
+
+    async with ground.router(WITHOUT_NOVEL), ground.worker(registry_of(stubborn, waiting)):
+        task = TaskMessage(task_id="t", worker_type="slow", payload={"word": "x"}, model_tier="local")
+        following = asyncio.create_task(ground.follow(task))
+        await started.wait()
+        await cancel(ground.client, subjects.cancelled_task(task_hash("t"), 0), "ada@host")
+        assert ((await following).error or "").startswith("cancelled: ")
+        after = await asyncio.gather(*(ground.run_task("odd", {"word": "y"}, tier="local") for _ in range(3)))
+    assert {one.error for one in after} == {"handler_failed: CancelledError"}
+
+
+async def test_a_handler_that_cancels_its_own_task_leaves_the_worker_serving_and_its_task_with_the_broker(ground: Ground) -> None:
+    runs: list[str] = []
+
+    @macro(name="odd", tier="local")
+    async def ending(request: Word) -> Echoed:
+        """Cancel itself, the first time."""
+        runs.append(request.word)
+        if len(runs) == 1:
+            task = asyncio.current_task()
+            assert task is not None
+            task.cancel()
+            await asyncio.sleep(0)
+        return Echoed(word=request.word)
+
+    async with ground.router(WITHOUT_NOVEL), ground.worker(registry_of(ending)):
+        result = await ground.run_task("odd", {"word": "x"}, tier="local")
+    assert (result.status, runs) == ("completed", ["x", "x"])
+
+
+@pytest.mark.parametrize("said", [("m\udc80", {}), ("m", {"tokens": object()})], ids=["half a letter", "no JSON"])
+async def test_a_model_told_of_in_what_is_no_json_is_a_bug_of_the_handler(ground: Ground, said: tuple[str, dict[str, Any]]) -> None:
+    @macro(name="odd", tier="local")
+    async def telling(request: Word, *, run: Run) -> Echoed:
+        """Tell of a model."""
+        run.used(*said)
+        return Echoed(word=request.word)
+
+    async with ground.router(WITHOUT_NOVEL), ground.worker(registry_of(telling)):
+        result = await ground.run_task("odd", {"word": "x"}, tier="local")
+    assert (result.error or "").startswith("handler_failed: ")
 
 
 @pytest.mark.parametrize("kind", ["is past its deadline", "ignores its cancellation"])

@@ -404,7 +404,7 @@ async def test_a_clean_up_that_fails_does_not_keep_the_others_from_theirs() -> N
 
 async def test_a_provider_that_fails_has_those_before_it_cleaned_up() -> None:
     journal = Journal()
-    with pytest.raises(OSError, match="no store"):
+    with pytest.raises(DefinitionError, match="no store"):
         await AsyncExitStack().enter_async_context(tools_of(registry([needs_both], journal.providers(broken=Store)), Settings()))
     assert journal.lines == ["forge made", "forge cleaned"]
 

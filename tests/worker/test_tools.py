@@ -149,6 +149,24 @@ async def test_the_handler_s_error_counts_before_that_of_the_clean_up() -> None:
     assert cause.__notes__ == ["Its clean-up failed besides: OSError: full"]
 
 
+def raising(error: BaseException) -> Forge:
+    raise error
+
+
+@pytest.mark.parametrize("error", [ConnectionError("no forge"), SystemExit(3)])
+async def test_a_worker_whose_tool_cannot_be_made_says_which_and_where(error: BaseException) -> None:
+    @provides
+    async def broken() -> AsyncIterator[Forge]:
+        yield raising(error)
+
+    registry = collect(iter([work, broken, folder_of(Journal())]))
+    with pytest.raises(
+        DefinitionError, match=r"test_tools\.py:\d+: Folder, or what it needs, cannot be made: (ConnectionError: no forge|SystemExit: 3)"
+    ):
+        async with tools_of(registry, Settings()):
+            pass
+
+
 async def test_a_clean_up_that_does_not_end_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker_tools, "CLEAN_UP", 0.01)
 
