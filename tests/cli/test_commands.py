@@ -61,12 +61,17 @@ def test_a_server_that_does_not_answer_is_exit_4_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "env"),
-    [(",", {}), ("nats://127.0.0.1:port", {}), ("nats://[::1", {}), ("nats://127.0.0.1:9", {"NATS_CREDS": "/nowhere/x.creds"})],
+    ("url", "env", "code", "told"),
+    [
+        (",", {}, 4, "is no address of a NATS server"),
+        ("nats://127.0.0.1:port", {}, 4, "is no address of a NATS server"),
+        ("nats://[::1", {}, 4, "is no address of a NATS server"),
+        ("nats://127.0.0.1:9", {"NATS_CREDS": "/nowhere/x.creds"}, 2, "/nowhere/x.creds, which cannot be read"),
+    ],
 )
-def test_an_address_or_credentials_that_are_none_are_exit_4_too(tmp_path: Path, url: str, env: dict[str, str]) -> None:
+def test_an_address_or_credentials_that_are_none_are_told(tmp_path: Path, url: str, env: dict[str, str], code: int, told: str) -> None:
     done = heddle("status", "--server", url, cwd=tmp_path, **env)
-    assert (done.returncode, "no NATS server answers" in done.stderr, "Traceback" in done.stderr) == (4, True, False)
+    assert (done.returncode, told in done.stderr, "Traceback" in done.stderr) == (code, True, False)
 
 
 @pytest.mark.parametrize(
