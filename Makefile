@@ -25,7 +25,7 @@ demo: $(RUNTIME) ## one real goal, end to end, on an embedded server (ARGS=--cha
 # The tests start hundreds of processes: what they import is compiled once, and not in each.
 test prove: export PYTHONDONTWRITEBYTECODE :=
 test: $(DEV) ## the tests, without those that take minutes
-	@$(BIN)/pytest -n 3 --dist=worksteal -m "not prove and not model" $(ARGS)
+	@$(BIN)/pytest -n 4 --dist=worksteal -m "not prove and not model" $(ARGS)
 
 check: $(DEV) ## lint, formatting, types, import rules
 	$(BIN)/ruff check
