@@ -104,7 +104,8 @@ async def test_more_sources_than_slots_take_turns(ground: Ground) -> None:
         await intake.stop()
 
 
-async def test_a_consumer_that_is_deleted_is_made_again(ground: Ground) -> None:
+async def test_a_consumer_that_is_deleted_is_made_again(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("heddle.broker.intake.PULL_EXPIRES", 1.0)
     seen: list[bytes] = []
 
     async def note(delivery: Delivery) -> None:
