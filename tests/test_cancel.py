@@ -78,8 +78,7 @@ async def test_a_task_that_waits_for_a_token(ground: Ground) -> None:
     async with ground.router(WAITING):
         await ground.publish(subjects.TASKS_INCOMING, TASK | {"task_id": "first"})
         await ground.publish(subjects.TASKS_INCOMING, TASK)
-        await eventually(lambda: ground.waiting(subjects.DEFER), bool)
-        assert (await task_shown(ground.client, "t")).place == "waiting"
+        await eventually(lambda: task_shown(ground.client, "t"), lambda shown: shown.place == "waiting")
         assert await cancelled(ground) == "cancelled: ada@host cancelled it while it waited"
         await ground.empty(subjects.DEFER)
 
@@ -101,7 +100,7 @@ async def test_a_queued_task_that_no_worker_takes(ground: Ground) -> None:
     async with ground.router():
         await ground.publish(subjects.TASKS_INCOMING, TASK)
         await eventually(lambda: ground.waiting(subjects.TASKS), bool)
-        assert (await task_shown(ground.client, "t")).place == "queued"
+        await eventually(lambda: task_shown(ground.client, "t"), lambda shown: shown.place == "queued")
         assert await cancelled(ground) == "cancelled: ada@host cancelled it before a worker took it"
         await ground.empty(subjects.TASKS)
 

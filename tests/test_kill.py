@@ -35,7 +35,7 @@ async def noop(request: Nothing) -> Ok:
 '''
 
 
-@pytest.mark.parametrize("victim", ["nobody", "router", "worker"])
+@pytest.mark.parametrize("victim", [pytest.param("nobody", marks=pytest.mark.prove), "router", "worker"])
 async def test_ten_thousand_tasks_have_ten_thousand_completed_outcomes_though_someone_is_killed(
     nats_url: str, tmp_path: Path, victim: str
 ) -> None:
