@@ -30,7 +30,8 @@ from pydantic_core import to_json
 from heddle.errors import Code, DefinitionError
 from heddle.macros.differences import Way
 from heddle.macros.loading import AnyMacro
-from heddle.macros.macro import Where, explain_fields
+from heddle.macros.macro import explain_fields
+from heddle.macros.signatures import Where
 
 
 class Failing(BaseModel, frozen=True, extra="forbid"):

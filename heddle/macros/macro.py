@@ -6,11 +6,9 @@ The decorator registers nothing: it leaves a value that a test can call and that
 from __future__ import annotations
 
 import inspect
-import typing
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, Generic, Literal, ParamSpec, Protocol, TypeVar, get_args, overload
 
@@ -21,6 +19,7 @@ from heddle.errors import Code, DefinitionError, MacroFailure
 from heddle.macros.failures import Breaker, Failure, described
 from heddle.macros.marks import check_marks, person_only_fields, planner_schema
 from heddle.macros.schema import Schema, compile_schema
+from heddle.macros.signatures import Where, first_line, read_signature, where_of
 from heddle.messages import is_name
 
 P = ParamSpec("P")
@@ -56,17 +55,6 @@ class Run(Struct, frozen=True):
     report: Callable[[str], None] = lambda _: None
     used: Callable[[str, Mapping[str, Any]], None] = lambda *_: None
     goal_id: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Where:
-    """Where a definition stands."""
-
-    file: str
-    line: int
-
-    def __str__(self) -> str:
-        return f"{self.file}:{self.line}"
 
 
 class Calls(Protocol):
@@ -245,7 +233,7 @@ def macro(
         _check_promises(where, macro_name, version, timeout, tier, effects, deprecated)
         _check_failures(where, macro_name, fails or {}, breaker)
         _check_goals(where, macro_name, examples, phrases)
-        input_model, output, injected = _read_signature(function, where, macro_name)
+        input_model, output, injected = read_signature(function, where, macro_name)
         pool_of_it = _check_pool(function, where, macro_name, pool, injected)
         _check_calls(where, macro_name, calls, injected)
         schema = compile_schema(input_model, f"{where}: {macro_name}'s input")
@@ -253,7 +241,7 @@ def macro(
         return Macro(
             name=macro_name,
             version=version,
-            intent=_first_line(function),
+            intent=first_line(function),
             handler=function,
             input=input_model,
             schema=schema,
@@ -373,51 +361,3 @@ def with_called(macros: Iterable[Macro[..., Any]]) -> list[Macro[..., Any]]:
             found[id(one)] = one
             left.extend(one.calls)
     return list(found.values())
-
-
-def _read_signature(function: Callable[..., Any], where: Where, name: str) -> tuple[type[BaseModel], Any, dict[str, Any]]:
-    """The input model, the output's annotation, and what is injected: types by parameter."""
-    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-        raise DefinitionError(f"{where}: {name} yields: a macro is an `async def` or a `def` that returns its output")
-    hints = hints_of(function, where)
-    parameters = list(inspect.signature(function).parameters.values())
-    model = hints.get(parameters[0].name) if parameters else None
-    if not (isinstance(model, type) and issubclass(model, BaseModel)):
-        raise DefinitionError(f"{where}: {name}'s first parameter must be annotated with a pydantic model: it is the input")
-    if parameters[0].kind not in {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}:
-        raise DefinitionError(f"{where}: {name}'s first parameter is the input: it must be an ordinary one, without a * before it")
-    if "return" not in hints or hints["return"] is type(None):
-        raise DefinitionError(f"{where}: {name} needs a return annotation: it is the output")
-    for parameter in parameters[1:]:
-        if parameter.kind is not inspect.Parameter.KEYWORD_ONLY or parameter.name not in hints:
-            raise DefinitionError(f"{where}: {name}: {parameter.name!r} must be keyword-only and annotated: tools are injected by type")
-    return model, hints["return"], {parameter.name: hints[parameter.name] for parameter in parameters[1:]}
-
-
-def where_of(function: Callable[..., Any]) -> Where:
-    """Where a function stands.
-
-    Raises:
-        DefinitionError: it is not a function.
-    """
-    code = getattr(inspect.unwrap(function), "__code__", None)
-    if code is None:
-        raise DefinitionError(f"{function!r} is not a function")
-    file = Path(code.co_filename)
-    return Where(str(file.relative_to(Path.cwd())) if file.is_relative_to(Path.cwd()) else str(file), code.co_firstlineno)
-
-
-def hints_of(function: Callable[..., Any], where: Where) -> dict[str, Any]:
-    """A function's annotations.
-
-    Raises:
-        DefinitionError: one of them names what is not there.
-    """
-    try:
-        return typing.get_type_hints(function)
-    except NameError as error:
-        raise DefinitionError(f"{where}: {error}; annotations are read when the macro is defined: import the name at the top") from None
-
-
-def _first_line(function: Callable[..., Any]) -> str:
-    return (inspect.getdoc(function) or "").strip().split("\n", 1)[0]

@@ -11,7 +11,8 @@ from types import MappingProxyType
 from typing import Any, Final, Literal, Protocol, overload
 
 from heddle.errors import DefinitionError
-from heddle.macros.macro import Run, Where, hints_of, where_of
+from heddle.macros.macro import Run
+from heddle.macros.signatures import Where, hints_of, where_of
 
 Lifetime = Literal["worker", "task"]
 """How long a tool lives: as long as its worker, or as long as one run of a macro."""

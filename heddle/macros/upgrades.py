@@ -15,7 +15,8 @@ from pydantic import BaseModel, ValidationError
 
 from heddle.errors import Code, DefinitionError, MacroFailure
 from heddle.macros.failures import described
-from heddle.macros.macro import Macro, Where, explain_fields, hints_of, where_of
+from heddle.macros.macro import Macro, explain_fields
+from heddle.macros.signatures import Where, hints_of, where_of
 
 Old = TypeVar("Old", bound=BaseModel)
 New = TypeVar("New", bound=BaseModel)
