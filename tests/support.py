@@ -24,7 +24,8 @@ from heddle.messages import DeadLetter, TaskMessage, TaskResult, decode
 from heddle.orchestrator.orchestrator import Orchestrator, orchestrating
 from heddle.planner import make_planner
 from heddle.router.reading import parse_rules
-from heddle.router.router import Router, routing
+from heddle.router.router import Router
+from heddle.router.serving import routing
 from heddle.settings import OrchestratorSettings, PlannerSettings, RouterSettings, Settings, StreamSettings, WorkerSettings
 from heddle.telemetry.observer import Observer
 from heddle.worker.serving import working

@@ -25,8 +25,8 @@ WAITING = RULES.replace("max_wait: 0s", "max_wait: 1h").replace("echo: {}", "ech
 
 @pytest.fixture
 async def ground(nats_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Ground]:
-    monkeypatch.setattr("heddle.router.router.SWEEP_EVERY", 0.1)
-    monkeypatch.setattr("heddle.router.router.EXPIRY_EVERY", 0.1)
+    monkeypatch.setattr("heddle.router.serving.SWEEP_EVERY", 0.1)
+    monkeypatch.setattr("heddle.router.serving.EXPIRY_EVERY", 0.1)
     async with on_ground(nats_url) as ground:
         yield ground
 

@@ -12,7 +12,7 @@ from heddle.cli.output import run, until_stopped
 from heddle.cli.roles import ground
 from heddle.router.reading import parse_rules
 from heddle.router.reload import FROM_NATS, BucketSource, FileSource, reloading
-from heddle.router.router import routing
+from heddle.router.serving import routing
 from heddle.settings import load_settings
 
 

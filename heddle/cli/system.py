@@ -22,7 +22,8 @@ from heddle.macros.loading import load
 from heddle.orchestrator.orchestrator import Orchestrator, orchestrating
 from heddle.planners import planner_for
 from heddle.router.reload import FileSource, reloading
-from heddle.router.router import Router, routing
+from heddle.router.router import Router
+from heddle.router.serving import routing
 from heddle.settings import Settings
 from heddle.subjects import FRONTIER
 from heddle.worker.supervisor import Supervisor, supervising

@@ -27,8 +27,9 @@ from heddle.broker.announcements import announcements
 from heddle.broker.periodic import every
 from heddle.errors import BrokerError, Problem, RulesError
 from heddle.router.audit import level_of
+from heddle.router.publishing import keep_text, publish_tiers
 from heddle.router.reading import parse_rules
-from heddle.router.router import Router, keep_text, publish_tiers
+from heddle.router.router import Router
 from heddle.router.rules import Rules
 
 FROM_NATS: Final = "nats"

@@ -3,41 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from msgspec.structs import replace
 from nats.aio.client import Client
-from nats.js.errors import KeyWrongLastSequenceError
 
 from heddle import deadletters, events, subjects
-from heddle.broker.cancellations import cancellations, who_cancelled
+from heddle.broker.cancellations import who_cancelled
 from heddle.broker.connect import MAXIMUM_REACHED
-from heddle.broker.intake import Delivery, Intake, Source, passed_on
+from heddle.broker.intake import Delivery, Intake, passed_on
 from heddle.broker.outbox import Headers, Outbox, TooLarge
 from heddle.broker.outcomes import OutcomesFull
-from heddle.broker.periodic import every
-from heddle.broker.streams import Streams, make_consumer
-from heddle.broker.upkeep import looked_after
 from heddle.deadletters import Ending, end_of_task
 from heddle.envelope import Routable, decode_envelope
 from heddle.errors import BrokerError, Code, DecodeError, Refused
-from heddle.router.audit import Audit, level_of, recording
+from heddle.router.audit import Audit, level_of
 from heddle.router.buckets import NO_TOKENS, Bucket
 from heddle.router.decide import Dispatch, Refuse, Wait, decide
-from heddle.router.ending import Ender
-from heddle.router.expiry import EXPIRY_EVERY, Expiry
-from heddle.router.foreign import FOREIGN_EVERY, ForeignListeners
 from heddle.router.leases import Leases
 from heddle.router.places import LEAD, MOST_NEAR, NEAR, Lines
 from heddle.router.rules import Rules
-from heddle.router.sweep import SWEEP_EVERY, Sweeper
 from heddle.schedules import due_at, pinned_tier, schedule_headers, waiting_since
-from heddle.settings import RouterSettings
 from heddle.splice import routed_body, with_task_id
 from heddle.telemetry.observer import Observer
 
@@ -47,7 +36,6 @@ OVERBOOKED = 1.5
 """How much faster than a replica's part of a shared rate its line moves, so that no token is left when parts are uneven."""
 CLOCK_SET = 1.0
 """Seconds by which the clock must move within one second, beyond that second, to have been set."""
-_REPLICAS = 16
 
 
 @dataclass(slots=True, eq=False)
@@ -333,78 +321,3 @@ class Router:
 
 def _id_of(task: Routable, delivery: Delivery) -> str:
     return subjects.source_letter(*delivery.origin) if task.task_id is None else task.task_id
-
-
-@asynccontextmanager
-async def routing(
-    client: Client,
-    streams: Streams,
-    rules: Rules,
-    settings: RouterSettings,
-    observer: Observer,
-    replica: str,
-    *,
-    audit_decisions: bool = True,
-) -> AsyncIterator[Router]:
-    """Route tasks for as long as the block runs; any number of replicas share the work."""
-    outbox = Outbox(client, observer)
-    await outbox.start()
-
-    def on_delivery(delivery: Delivery) -> Awaitable[None] | None:
-        return router.on_task(delivery)
-
-    intake = Intake(client, settings.window, on_delivery, observer)
-    audit = Audit(client, observer, replica, rules) if audit_decisions else None
-    router = Router(client, rules, observer, replica, intake, outbox, Leases(client, observer, time.time), audit=audit)
-
-    def source(stream: str, durable: str, filter_subject: str) -> Source:
-        async def make() -> None:
-            await make_consumer(
-                client,
-                stream,
-                durable,
-                filter_subject=filter_subject,
-                ack_wait=settings.ack_wait,
-                max_ack_pending=_REPLICAS * settings.window,
-            )
-
-        return Source(stream, streams.created[stream], durable, make)
-
-    await publish_tiers(client, rules)
-    await keep_text(client, rules)
-    async with cancellations(client) as known:
-        router.cancelled = known.known
-        await intake.add(source(subjects.DEFER, subjects.DUE_DURABLE, subjects.DUE))  # whoever waited comes before whoever is new
-        await intake.add(source(subjects.INCOMING, subjects.ROUTER_DURABLE, subjects.TASKS_INCOMING))
-        observer.see(events.ROLE_STARTED, "routing", role="router", replica=replica, rules=rules.digest)
-        try:
-            ender = Ender(client, outbox, observer, replica, lambda: router.rules.digest, router.clock)
-            sweeper = Sweeper(client, outbox, observer, ender, known.known, router.clock)
-            foreign = ForeignListeners(client, observer)
-            expiry = Expiry(client, streams, ender, known.known, router.clock)
-            async with (
-                looked_after(intake, outbox),
-                every(1.0, router.look_at_clock, at_once=True),
-                every(SWEEP_EVERY, sweeper.round, at_once=True),
-                every(FOREIGN_EVERY, foreign.look, at_once=True),
-                every(EXPIRY_EVERY, expiry.round, at_once=True),
-                recording(audit),
-            ):
-                yield router
-                await router.drain(settings.ack_wait)
-        finally:
-            observer.see(events.ROLE_STOPPED, "stopped", role="router", replica=replica)
-
-
-async def keep_text(client: Client, rules: Rules) -> None:
-    """Keep the text of rules that come into force under its digest, once, so that a decision can be explained later."""
-    bucket = await client.jetstream().key_value(subjects.RULES)
-    with contextlib.suppress(KeyWrongLastSequenceError):  # it is there already
-        await bucket.create(subjects.rules_text(rules.digest), rules.text.encode())
-
-
-async def publish_tiers(client: Client, rules: Rules) -> None:
-    """Tell the workers which tiers there are, so that they make their durables, and whether tasks can fall back on `novel`."""
-    meta = await client.jetstream().key_value(subjects.META)
-    await meta.put(subjects.FALLBACK_KEY, subjects.NOVEL.encode() if subjects.NOVEL in rules.worker_types else b"")
-    await meta.put(subjects.TIERS_KEY, " ".join(rules.tiers).encode())

@@ -29,7 +29,7 @@ WITH_NOBODY = RULES + "  nobody: {}\n"
 async def ground(nats_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Ground]:
     monkeypatch.setenv("NATS_URL", nats_url)
     monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setattr("heddle.router.router.EXPIRY_EVERY", 0.1)
+    monkeypatch.setattr("heddle.router.serving.EXPIRY_EVERY", 0.1)
     async with on_ground(nats_url) as ground:
         yield ground
 

@@ -24,8 +24,9 @@ from heddle.router import audit as auditing
 from heddle.router.audit import COLUMNS, MESSAGE_NOTES, MOST_NOTES, PART, Audit, batch_of, level_of, recording
 from heddle.router.buckets import Bucket
 from heddle.router.decide import Decision, Dispatch, Refuse, Wait, decide, explain
+from heddle.router.publishing import keep_text
 from heddle.router.reading import parse_rules
-from heddle.router.router import keep_text, routing
+from heddle.router.serving import routing
 from heddle.settings import StreamSettings
 from heddle.telemetry.observer import Observer
 from tests.support import FAST, Ground, eventually, on_ground
