@@ -63,10 +63,20 @@ async def connected(
         BrokerError: the server is too old, or takes too little in one message.
         SettingsError: NATS_CREDS names a file that cannot be read.
     """
-    client = Client()
+    client, closed, shown = Client(), asyncio.Event(), without_credentials(url)
+    await _connect(client, url, role, observer, closed, subjects_checked=subjects_checked, timeout=timeout)
+    async with _while_open(client, closed, shown):
+        _check_server(client, shown)
+        yield client
+
+
+async def _connect(
+    client: Client, url: str, role: str, observer: Observer, closed: asyncio.Event, *, subjects_checked: bool, timeout: float
+) -> None:
+    """Open the connection; from then on `closed` is set when it is closed for good."""
     servers, shown, credentials = _servers(url), without_credentials(url), _credentials()
     refusals: list[Exception] = []
-    given_up, closed = asyncio.Event(), asyncio.Event()
+    given_up = asyncio.Event()
 
     async def on_error(error: Exception) -> None:
         if not client.is_connected:
@@ -111,9 +121,6 @@ async def connected(
             await client.close()
         told = str(refusals[-1] if refusals else failure) or "no answer"
         raise NoServer(f"no NATS server answers at {shown} ({told}). Start one with `heddle up`, or name yours with --server or NATS_URL")
-    async with _while_open(client, closed, shown):
-        _check_server(client, shown)
-        yield client
 
 
 @asynccontextmanager

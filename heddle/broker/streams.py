@@ -44,42 +44,51 @@ Config = dict[str, Any]
 
 def stream_configs(settings: StreamSettings) -> list[Config]:
     """Every stream and bucket, as JetStream's API takes them; durations in nanoseconds."""
-    dead_age = int(settings.dead_max_age * _SECOND)
-    streams: list[Config] = [
-        {"name": subjects.GOALS, "subjects": [subjects.GOALS_INCOMING], "retention": "workqueue", "discard": "new", "allow_direct": True},
+    common = {
+        "no_ack": False,
+        "allow_direct": True,
+        "storage": "file",
+        "num_replicas": settings.replicas,
+        "metadata": {_GENERATION_KEY: str(SETTINGS_GENERATION)},
+    }
+    return [{**config, **common, **_duplicate_window(config)} for config in (*_queues(settings), *_logs(settings), *_buckets())]
+
+
+def _queues(settings: StreamSettings) -> list[Config]:
+    """Streams of work: what they acknowledged they keep until it is done, whoever made them."""
+    queue: Config = {"retention": "workqueue", "discard": "new", "max_age": 0}
+    return [
+        {**queue, "name": subjects.GOALS, "subjects": [subjects.GOALS_INCOMING]},
+        {**queue, "name": subjects.INCOMING, "subjects": [subjects.TASKS_INCOMING]},
         {
-            "name": subjects.INCOMING,
-            "subjects": [subjects.TASKS_INCOMING],
-            "retention": "workqueue",
-            "discard": "new",
-            "allow_direct": True,
-        },
-        {
+            **queue,
             "name": subjects.DEFER,
             "subjects": ["heddle.defer.>", "heddle.due.>"],
-            "retention": "workqueue",
             "discard": "old",
-            "allow_msg_schedules": True,
             "max_msgs": -1,  # it drops the oldest at a limit
             "max_bytes": -1,
-            "allow_direct": True,
+            "allow_msg_schedules": True,
         },
         {
+            **queue,
             "name": subjects.TASKS,
             "subjects": ["heddle.tasks.*.*"],
-            "retention": "workqueue",
-            "discard": "new",
             "discard_new_per_subject": True,
             "max_msgs_per_subject": settings.backlog_per_subject,
-            "allow_direct": True,
         },
+    ]
+
+
+def _logs(settings: StreamSettings) -> list[Config]:
+    """Streams of what has been: the oldest goes, by age or room; of outcomes by age alone."""
+    dead_age = int(settings.dead_max_age * _SECOND)
+    return [
         {
             "name": subjects.OUTCOMES,
             "subjects": ["heddle.outcomes.*.*.*.*"],
             "max_msgs_per_subject": 1,
             "discard": "new",
             "discard_new_per_subject": True,
-            "allow_direct": True,
             "allow_msg_ttl": True,
             "max_age": int(settings.outcomes_max_age * _SECOND),
             "republish": {"src": "heddle.outcomes.*.*.*.*", "dest": "heddle.results.{{wildcard(2)}}"},
@@ -90,7 +99,6 @@ def stream_configs(settings: StreamSettings) -> list[Config]:
             "max_msgs_per_subject": 1,
             "max_bytes": settings.dead_max_bytes,
             "discard": "old",
-            "allow_direct": True,
             "max_age": dead_age,
         },
         {
@@ -100,7 +108,6 @@ def stream_configs(settings: StreamSettings) -> list[Config]:
             "max_msgs": settings.dead_max_msgs,
             "max_bytes": settings.dead_max_bytes,
             "discard": "old",
-            "allow_direct": True,
             "max_age": dead_age,
             "republish": {"src": "heddle.dead.*.*.*.*", "dest": subjects.DEAD_LETTERS},
         },
@@ -110,7 +117,6 @@ def stream_configs(settings: StreamSettings) -> list[Config]:
             "max_msgs_per_subject": 1,
             "max_bytes": settings.audit_max_bytes,
             "discard": "old",
-            "allow_direct": True,
             "max_age": int(settings.audit_max_age * _SECOND),
         },
         {
@@ -118,7 +124,6 @@ def stream_configs(settings: StreamSettings) -> list[Config]:
             "subjects": ["heddle.decisions.*"],
             "max_bytes": settings.decisions_max_bytes,
             "discard": "old",
-            "allow_direct": True,
             "max_age": int(settings.decisions_max_age * _SECOND),
         },
         {
@@ -126,11 +131,8 @@ def stream_configs(settings: StreamSettings) -> list[Config]:
             "subjects": ["heddle.sessions.*"],
             "max_bytes": settings.sessions_max_bytes,
             "discard": "old",
-            "allow_direct": True,
             "max_age": int(settings.sessions_max_age * _SECOND),
         },
-    ]
-    streams.append(
         {  # counters of windows that are long over go first
             "name": subjects.LEASES,
             "subjects": ["heddle.lease.*.*.*"],
@@ -138,10 +140,13 @@ def stream_configs(settings: StreamSettings) -> list[Config]:
             "max_msgs_per_subject": 1,
             "max_msgs": 100_000,
             "discard": "old",
-            "allow_direct": True,
-        }
-    )
-    buckets = [
+        },
+    ]
+
+
+def _buckets() -> list[Config]:
+    """The streams of key-value buckets."""
+    return [
         _bucket(subjects.CLAIMS, max_age=30 * _SECOND),
         _bucket(subjects.GOAL_RECORDS, max_age=7 * _DAY),
         _bucket(subjects.CANCEL, max_age=_DAY),
@@ -150,16 +155,6 @@ def stream_configs(settings: StreamSettings) -> list[Config]:
         _bucket(subjects.META),
         _bucket(subjects.WORKERS, max_age=10 * _SECOND),
     ]
-    for config in streams:
-        if config.get("retention") == "workqueue":  # what it acknowledged it must keep, whoever made it
-            config |= {"max_age": 0}
-    common = {
-        "no_ack": False,
-        "storage": "file",
-        "num_replicas": settings.replicas,
-        "metadata": {_GENERATION_KEY: str(SETTINGS_GENERATION)},
-    }
-    return [{**config, **common, **_duplicate_window(config)} for config in (*streams, *buckets)]
 
 
 def _duplicate_window(config: Config) -> Config:
@@ -178,7 +173,6 @@ def _bucket(name: str, *, max_age: int = 0, history: int = 1) -> Config:
         "discard": "new",
         "allow_rollup_hdrs": True,
         "deny_delete": True,
-        "allow_direct": True,
     }
 
 
