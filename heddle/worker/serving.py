@@ -12,6 +12,7 @@ from typing import Final
 import nats.errors
 import nats.js.errors
 from nats.aio.client import Client
+from nats.js.kv import KeyValue
 
 from heddle import events, subjects
 from heddle.broker.cancellations import cancellations
@@ -84,52 +85,18 @@ async def working(
         DefinitionError: there is nothing to serve: no macro, or none whose fixtures hold.
     """
     names = await _vetted(registry, served_types(registry, types), observer)
-    macros = [macro for name in names for macro in registry.macros[name].values()]
-    outbox = Outbox(client, observer)
-    await outbox.start()
-    js = client.jetstream()
-    bucket = await js.key_value(subjects.WORKERS)
-    versions = Versions(registry, settings.worker.version_wait)
-    crashes = Crashes(registry, await js.key_value(subjects.CRASHES))
+    bucket = await client.jetstream().key_value(subjects.WORKERS)
     async with AsyncExitStack() as stack:
-        tools = await stack.enter_async_context(tools_of(registry, settings, macros, tiers=tiers or ()))
-        worker = Worker(client, registry, tools, settings.worker, observer, replica, outbox, versions, crashes)
-        worker.cancellations = await stack.enter_async_context(cancellations(client, worker.cancel))
-        worker.lanes = Lanes(settings.worker.slots, worker.work)
-        pulse.begin(settings.worker.ack_wait)  # from here on tasks run, and one may block the loop
-
-        def on_delivery(delivery: Delivery) -> None:
-            worker.held[delivery] = Hand(worker)
-            worker.lanes.put(delivery)
-
-        worker.intake = Intake(client, settings.worker.slots, on_delivery, observer)
-        served = Served(client, streams.created[subjects.TASKS], worker.intake, names, tiers, settings, _digests(registry, names))
-
-        async def ask_health() -> None:
-            served.unwell = {name: why for name, why in (await health(tools)).items() if why}
-            for name, why in served.unwell.items():
-                observer.see(events.TOOL_UNWELL, why, tool=name)
-
-        await ask_health()
-        with contextlib.suppress(nats.errors.Error, TimeoutError):  # before we take anything: whoever else may fail at our tasks can see us
-            await bucket.put(replica, served.card(registry, replica, await served.look()))
-        await served.refresh()
-        worker.falls_back = served.falls_back
+        worker = await _made(stack, client, registry, settings, observer, replica, names, tiers)
+        served = Served(worker, bucket, streams.created[subjects.TASKS], names, tiers, _digests(registry, names))
+        await served.begin()
         observer.see(events.ROLE_STARTED, "working", role="worker", replica=replica, types=names, tiers=sorted(served.tiers))
-
-        async def announce() -> None:
-            with contextlib.suppress(nats.errors.Error, BrokerError, TimeoutError):
-                await served.refresh()
-                worker.falls_back = served.falls_back
-                await bucket.put(replica, served.card(registry, replica, served.tiers))
-                await worker.look_around()
-
         try:
             async with (
-                looked_after(worker.intake, outbox),
+                looked_after(worker.intake, worker.outbox),
                 every(settings.worker.ack_wait / 3, worker.heartbeat),
-                every(ANNOUNCE_EVERY, announce, at_once=True),
-                every(HEALTH_EVERY, ask_health),
+                every(ANNOUNCE_EVERY, served.announce, at_once=True),
+                every(HEALTH_EVERY, served.ask_health),
                 every(OVERDUE_EVERY, worker.look_for_overdue),
             ):
                 yield worker
@@ -142,6 +109,36 @@ async def working(
             for delivery in list(worker.held):
                 await worker.intake.hand_back(delivery, 0)
             observer.see(events.ROLE_STOPPED, "stopped", role="worker", replica=replica)
+
+
+async def _made(
+    stack: AsyncExitStack,
+    client: Client,
+    registry: Registry,
+    settings: Settings,
+    observer: Observer,
+    replica: str,
+    names: Sequence[str],
+    tiers: Sequence[str] | None,
+) -> Worker:
+    """A worker with all that it needs, which takes nothing yet; the stack ends what has to end with it."""
+    outbox = Outbox(client, observer)
+    await outbox.start()
+    macros = [macro for name in names for macro in registry.macros[name].values()]
+    tools = await stack.enter_async_context(tools_of(registry, settings, macros, tiers=tiers or ()))
+    versions = Versions(registry, settings.worker.version_wait)
+    crashes = Crashes(registry, await client.jetstream().key_value(subjects.CRASHES))
+    worker = Worker(client, registry, tools, settings.worker, observer, replica, outbox, versions, crashes)
+    worker.cancellations = await stack.enter_async_context(cancellations(client, worker.cancel))
+    worker.lanes = Lanes(settings.worker.slots, worker.work)
+    pulse.begin(settings.worker.ack_wait)  # from here on tasks run, and one may block the loop
+
+    def on_delivery(delivery: Delivery) -> None:
+        worker.held[delivery] = Hand(worker)
+        worker.lanes.put(delivery)
+
+    worker.intake = Intake(client, settings.worker.slots, on_delivery, observer)
+    return worker
 
 
 async def _vetted(registry: Registry, names: Sequence[str], observer: Observer) -> list[str]:
@@ -164,29 +161,55 @@ def _digests(registry: Registry, names: Sequence[str]) -> dict[str, str]:
 
 @dataclass(slots=True, eq=False)
 class Served:
-    """Which tiers a worker serves, and whether tasks can fall back: it follows the rules as the router publishes them."""
+    """What a worker serves and says of itself: it follows the rules as the router publishes them.
 
-    client: Client
+    Attributes:
+        created: when HEDDLE_TASKS was, in microseconds since the epoch.
+        asked: the tiers that the worker was started for; None for all that are declared but frontier.
+        digests: what each macro promises, by name and version.
+        tiers: those whose durables are made.
+        unwell: tools that are not well, and why.
+    """
+
+    worker: Worker
+    bucket: KeyValue
     created: int
-    intake: Intake
     types: Sequence[str]
     asked: Sequence[str] | None
-    settings: Settings
     digests: Mapping[str, str]
     tiers: set[str] = field(default_factory=set)
     unwell: dict[str, str] = field(default_factory=dict)
-    falls_back: bool = False
 
-    async def refresh(self) -> None:
+    async def begin(self) -> None:
+        """Say what will be served, and then begin to take it: whoever else may fail at our tasks can see us."""
+        await self.ask_health()
+        with contextlib.suppress(nats.errors.Error, TimeoutError):
+            await self._put_card(await self._look())
+        await self._refresh()
+
+    async def announce(self) -> None:
+        """Follow the rules, say what is served, and see what the others serve."""
+        with contextlib.suppress(nats.errors.Error, BrokerError, TimeoutError):
+            await self._refresh()
+            await self._put_card(self.tiers)
+            await self.worker.look_around()
+
+    async def ask_health(self) -> None:
+        """Ask the tools whether they are well."""
+        self.unwell = {name: why for name, why in (await health(self.worker.tools)).items() if why}
+        for name, why in self.unwell.items():
+            self.worker.observer.see(events.TOOL_UNWELL, why, tool=name)
+
+    async def _refresh(self) -> None:
         """Make the durables of tiers that came since; a tier that went keeps its queue, which may still hold tasks."""
-        for tier in [tier for tier in await self.look() if tier not in self.tiers]:
+        for tier in [tier for tier in await self._look() if tier not in self.tiers]:
             for worker_type in self.types:
-                await self.intake.add(self._source(worker_type, tier))
+                await self.worker.intake.add(self._source(worker_type, tier))
             self.tiers.add(tier)
 
-    async def look(self) -> Sequence[str]:
-        """The tiers to serve, by what the rules say now."""
-        self.falls_back = await self._told(subjects.FALLBACK_KEY) == subjects.NOVEL
+    async def _look(self) -> Sequence[str]:
+        """The tiers to serve, by what the rules say now; and whether tasks can fall back."""
+        self.worker.falls_back = await self._told(subjects.FALLBACK_KEY) == subjects.NOVEL
         if self.asked is not None:
             return self.asked
         declared = (await self._told(subjects.TIERS_KEY)).split() or UNTIL_RULES_ARE_KNOWN
@@ -194,29 +217,30 @@ class Served:
 
     async def _told(self, key: str) -> str:
         """What the router wrote there of its rules; nothing, as long as none has."""
-        meta = await self.client.jetstream().key_value(subjects.META)
+        meta = await self.worker.client.jetstream().key_value(subjects.META)
         try:
             return ((await meta.get(key)).value or b"").decode()
         except nats.js.errors.KeyNotFoundError:
             return ""
 
-    def card(self, registry: Registry, replica: str, tiers: Iterable[str]) -> bytes:
-        """Who serves what, as the worker says it every few seconds; the bucket forgets who falls silent."""
-        types = {name: registry.readable(name) for name in self.types}
+    async def _put_card(self, tiers: Iterable[str]) -> None:
+        """Say who serves what; the bucket forgets who falls silent."""
+        replica, readable = self.worker.replica, self.worker.registry.readable
+        types = {name: readable(name) for name in self.types}
         told = {"replica": replica, "types": types, "tiers": sorted(tiers), "digests": self.digests, "unwell": self.unwell}
-        return json.dumps(told).encode()
+        await self.bucket.put(replica, json.dumps(told).encode())
 
     def _source(self, worker_type: str, tier: str) -> Source:
-        durable = subjects.worker_durable(worker_type, tier)
+        durable, settings = subjects.worker_durable(worker_type, tier), self.worker.settings
 
         async def make() -> None:
             await make_consumer(
-                self.client,
+                self.worker.client,
                 subjects.TASKS,
                 durable,
                 filter_subject=subjects.routed(worker_type, tier),
-                ack_wait=self.settings.worker.ack_wait,
-                max_ack_pending=_REPLICAS * self.settings.worker.slots,
+                ack_wait=settings.ack_wait,
+                max_ack_pending=_REPLICAS * settings.slots,
             )
 
         return Source(subjects.TASKS, self.created, durable, make)

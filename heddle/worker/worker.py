@@ -24,16 +24,16 @@ from heddle.broker.outcomes import OutcomesFull, stored_outcome, winner
 from heddle.deadletters import Ending, end_of_task, make_sure_of_letter
 from heddle.envelope import Work, decode_work
 from heddle.errors import BrokerError, Code, DecodeError, FallBack, MacroFailure, Refused, TryAgain
-from heddle.macros.failures import Again, HandOver, Reject, declared_as, jitter_of, judge
+from heddle.macros.failures import Again, HandOver, declared_as, jitter_of, judge
 from heddle.macros.loading import AnyMacro, Registry
 from heddle.macros.macro import Run
-from heddle.messages import TaskMessage, TaskResult, decode, parse_time, task_hash
+from heddle.messages import TaskMessage, TaskResult, decode, parse_time
 from heddle.schedules import retry_headers
 from heddle.settings import WorkerSettings
 from heddle.splice import with_attempt, with_task_id
 from heddle.telemetry.observer import Observer
 from heddle.worker.alone import Died
-from heddle.worker.circuits import CLOSED, Circuit, admit, after_failure, after_success
+from heddle.worker.breakers import Breakers
 from heddle.worker.crashes import Crashes
 from heddle.worker.executor import Called, Tools, execute
 from heddle.worker.lanes import Lanes
@@ -132,10 +132,13 @@ class Worker:
     lanes: Lanes[Delivery] = field(init=False)
     cancellations: Cancellations = field(init=False)
     held: dict[Delivery, Hand] = field(default_factory=dict)
-    circuits: dict[str, Circuit] = field(default_factory=dict)
+    breakers: Breakers = field(init=False)
     _known: set[Delivery] = field(default_factory=set)
     _aside: set[asyncio.Task[None]] = field(default_factory=set)
     _told_deprecated: set[tuple[str, int]] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.breakers = Breakers(self.observer)
 
     async def work(self, delivery: Delivery) -> None:
         """One task, from its bytes to its outcome; for a lane."""
@@ -228,8 +231,7 @@ class Worker:
             await self._leave_to_newer(task, now)
             raise
         hand.macro = macro
-        if macro.breaker is not None:
-            self._pass_circuit(macro, task.attempt, now)
+        self.breakers.let_through(macro, task.attempt, now)
         hand.lane, until = asyncio.current_task(), now + macro.timeout
         if request is None:
             output = await self._alone(delivery, hand, task, macro)
@@ -242,8 +244,7 @@ class Worker:
             raise MacroFailure(
                 Code.HANDLER_FAILED, f"the output has {len(output)} bytes; at most {MAX_OUTPUT} fit: return a reference to it"
             )
-        if macro.breaker is not None:
-            self._turn(macro, after_success(self.circuits.get(_circuit(macro), CLOSED)), now)
+        self.breakers.succeeded(macro, now)
         return macro, output
 
     async def _alone(self, delivery: Delivery, hand: Hand, task: Work, macro: AnyMacro) -> bytes:
@@ -285,39 +286,6 @@ class Worker:
         with contextlib.suppress(BrokerError):
             self.versions.notice(await announcements(self.client), self.clock(), lambda key: key == self.replica)
 
-    # --- circuits
-
-    def _pass_circuit(self, macro: AnyMacro, attempt: int, now: float) -> None:
-        """See whether a task may try; retries of those that tried before may.
-
-        Raises:
-            FallBack: the circuit is open.
-        """
-        assert macro.breaker is not None  # noqa: S101  # for the type checker: asked by the caller
-        name = _circuit(macro)
-        admitted = admit(self.circuits.get(name, CLOSED), macro.breaker, now)
-        if admitted is not None:
-            self.circuits[name] = admitted
-        elif attempt == 1:
-            raise FallBack(f"circuit {name!r} is open after {macro.breaker.failures} failures within {macro.breaker.window:g} s; not tried")
-
-    def _count_failure(self, macro: AnyMacro, verdict: MacroFailure | TryAgain | FallBack) -> None:
-        """Count what the macro's dependency may be to blame for: not a rejected input, and not a circuit that was open anyway."""
-        cause = verdict.__cause__
-        rejected = cause is not None and isinstance(declared_as(cause, macro.fails), Reject)
-        blamed = verdict.code in {Code.HANDLER_FAILED, Code.TIMED_OUT} if isinstance(verdict, MacroFailure) else cause is not None
-        if macro.breaker is not None and blamed and not rejected:
-            now = self.clock()
-            self._turn(macro, after_failure(self.circuits.get(_circuit(macro), CLOSED), macro.breaker, now), now)
-
-    def _turn(self, macro: AnyMacro, circuit: Circuit, now: float) -> None:
-        name = _circuit(macro)
-        if circuit.opened == now and self.circuits.get(name, CLOSED).opened is None:
-            self.observer.see(
-                events.CIRCUITS_OPENED, "a circuit opened; new tasks take the fallback untried", circuit=name, macro=macro.name
-            )
-        self.circuits[name] = circuit
-
     # --- what follows when a task did not complete
 
     async def _failed(self, delivery: Delivery, hand: Hand, verdict: MacroFailure | TryAgain | FallBack, hops: Hops) -> None:
@@ -326,7 +294,7 @@ class Worker:
         if delivery not in self.held:  # it was overdue, and has ended without us
             return
         if macro is not None:
-            self._count_failure(macro, verdict)
+            self.breakers.failed(macro, verdict, self.clock())
         match verdict:
             case TryAgain(delay=delay):
                 await self._retry(delivery, task, hand.task_id, delay, str(verdict))
@@ -462,17 +430,13 @@ class Worker:
         now = self.clock()
         await self._failed(delivery, hand, verdict, Hops(delivery.stored, now, now - macro.timeout - OVERDUE))
 
-    def cancel(self, key: str) -> None:
+    def cancel(self, _: str) -> None:
         """A task or goal was cancelled: end its handlers that run."""
         for hand in self.held.values():
-            task = hand.task
-            if task is None or hand.lane is None or hand.cancelled is not None:
-                continue
-            goal = task.parent_task_id
-            own = subjects.cancelled_task(task_hash(hand.task_id), task.generation)
-            if key == own or (goal is not None and key == subjects.cancelled_goal(goal, task.generation)):
-                hand.cancelled = self.cancellations.known[key]
-                hand.lane.cancel()
+            if (task := hand.task) is not None and hand.lane is not None and hand.cancelled is None:
+                hand.cancelled = who_cancelled(self.cancellations.known, hand.task_id, task.parent_task_id, task.generation)
+                if hand.cancelled is not None:
+                    hand.lane.cancel()
 
     # --- what is told
 
@@ -493,11 +457,6 @@ class Worker:
             self._told_deprecated.add((macro.name, macro.version))
             told = {"worker_type": macro.name, "version": macro.version, "deprecated": macro.deprecated}
             self.observer.see(events.DEPRECATED_IN_USE, "tasks still ask for a deprecated version", **told)
-
-
-def _circuit(macro: AnyMacro) -> str:
-    """The name of a macro's circuit: that of the dependency it shares with others, or its own."""
-    return (macro.breaker.name if macro.breaker is not None else None) or macro.name
 
 
 _TRACE: Final = 16 * 1024
