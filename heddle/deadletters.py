@@ -33,6 +33,7 @@ from heddle.messages import (
     is_token,
     readable,
     readable_task_id,
+    sendable,
 )
 from heddle.telemetry.observer import Observer
 
@@ -283,7 +284,7 @@ def _as_text(body: bytes, *, whole: bool) -> tuple[str, Literal["text", "base64"
 
 
 def _short(detail: str) -> str:
-    clean = detail.encode(errors="replace").decode()
+    clean = sendable(detail)
     return clean if len(clean) <= _DETAIL else f"{clean[:_DETAIL]} …"
 
 

@@ -172,6 +172,7 @@ class DeadLetter(Message):
 
 
 M = TypeVar("M", bound=Message)
+K = TypeVar("K", bound=BaseModel)
 
 _N, _I = b"NI"
 """A single byte is looked for ten times as fast as a word."""
@@ -235,6 +236,19 @@ def _explain(error: ValidationError, body: bytes) -> str:
 def _json_kind(body: bytes) -> str:
     first = body.lstrip()[:1]
     return {b"[": "an array", b'"': "a string", b"t": "true", b"f": "false", b"n": "null"}.get(first, "a number")
+
+
+def read_kept(model: type[K], body: bytes) -> K | None:
+    """What was kept, read again; None for what is none: it was deleted, or somebody or another version wrote it."""
+    try:
+        return model.model_validate_json(body)
+    except ValidationError:
+        return None
+
+
+def sendable(text: str) -> str:
+    """A text with a question mark for half a letter, as names of files and words of servers may have it: no message could carry that."""
+    return text.encode(errors="replace").decode()
 
 
 def readable(body: bytes) -> dict[str, Any]:

@@ -52,7 +52,7 @@ async def announcements(client: Client) -> dict[str, dict[str, Any]]:
     """
     prefix = f"$KV.{subjects.WORKERS}."
     found = await stored_from(client, f"KV_{subjects.WORKERS}", 1, f"{prefix}>", _MOST)
-    cards = {one.subject.removeprefix(prefix): one.body for one in found if one.body and "KV-Operation" not in one.headers}
+    cards = {one.subject.removeprefix(prefix): one.body for one in found if one.is_entry}
     return {key: json.loads(body) for key, body in cards.items() if _is_card(key, body)}
 
 

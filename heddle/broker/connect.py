@@ -303,6 +303,11 @@ class Stored(NamedTuple):
     body: bytes
     headers: dict[str, str]
 
+    @property
+    def is_entry(self) -> bool:
+        """Of a bucket: is it an entry, and not the mark of one that was deleted?"""
+        return bool(self.body) and "KV-Operation" not in self.headers
+
 
 async def stored_from(client: Client, stream: str, sequence: int, subject_filter: str, count: int) -> list[Stored]:
     """Up to `count` messages of a stream on matching subjects, from a sequence on, in one request (batched direct get).

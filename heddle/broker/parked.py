@@ -8,10 +8,11 @@ import contextlib
 import nats.js.errors
 from nats.aio.client import Client
 from nats.js.kv import KeyValue
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from heddle import subjects
 from heddle.broker.connect import stored_from
+from heddle.messages import read_kept
 
 _PAGE: int = 1000
 
@@ -52,13 +53,6 @@ class Parked(BaseModel):
         return self.model_dump_json(exclude_none=True).encode()
 
 
-def _parked(body: bytes) -> Parked | None:
-    try:
-        return Parked.model_validate_json(body)
-    except ValidationError:
-        return None
-
-
 async def park(records: KeyValue, goal: Parked) -> None:
     """Make sure that there is an entry; one that is there stands."""
     with contextlib.suppress(nats.js.errors.KeyWrongLastSequenceError):
@@ -75,7 +69,7 @@ async def parked_goals(client: Client) -> list[Parked]:
     at = 1
     stream, subject = f"KV_{subjects.GOAL_RECORDS}", f"$KV.{subjects.GOAL_RECORDS}.{subjects.parked('*.*')}"
     while page := await stored_from(client, stream, at, subject, _PAGE):
-        entries = [_parked(one.body) for one in page if one.body and "KV-Operation" not in one.headers]
+        entries = [read_kept(Parked, one.body) for one in page if one.is_entry]
         found += [goal for goal in entries if goal is not None]
         at = page[-1].sequence + 1
     return found
@@ -93,7 +87,7 @@ async def approve(client: Client, key: str, by: str, at: float) -> Parked | None
             entry = await records.get(subjects.parked(key))
         except nats.js.errors.KeyNotFoundError:
             return None
-        goal = _parked(entry.value or b"")
+        goal = read_kept(Parked, entry.value or b"")
         if goal is None or goal.by is not None:
             return goal
         approved = goal.model_copy(update={"by": by, "at": at})

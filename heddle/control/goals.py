@@ -13,7 +13,6 @@ import nats.errors
 import nats.js.errors
 from nats.aio.client import Client
 from nats.aio.subscription import Subscription
-from pydantic import ValidationError
 
 from heddle import subjects
 from heddle.broker.connect import NoStream, Stored, last_of_each, stored_from
@@ -36,7 +35,7 @@ from heddle.control.tasks import (
 )
 from heddle.errors import BrokerError, DecodeError
 from heddle.goals import GoalState, Standing, final_result, standing_of
-from heddle.messages import Goal, Priority, TaskResult, decode, format_time, parse_time, task_hash
+from heddle.messages import Goal, Priority, TaskResult, decode, format_time, parse_time, read_kept, task_hash
 
 
 class Planned(NamedTuple):
@@ -130,15 +129,7 @@ async def goal_state_of(client: Client, goal_id: str, generation: int = 0) -> Go
         entry = await records.get(f"{goal_id}.{generation}")
     except (nats.js.errors.NotFoundError, nats.js.errors.KeyNotFoundError, nats.errors.Error, TimeoutError):
         return None
-    return _read_state(entry.value or b"")
-
-
-def _read_state(body: bytes) -> GoalState | None:
-    """What is kept of a goal; None for what is no such record: it was deleted, or somebody or another version wrote it."""
-    try:
-        return GoalState.model_validate_json(body)
-    except ValidationError:
-        return None
+    return read_kept(GoalState, entry.value or b"")
 
 
 async def approve_goal(client: Client, goal_id: str, by: str, generation: int = 0) -> Parked | None:
@@ -216,7 +207,7 @@ async def goals_page(client: Client, standing: Standing | None = None, *, before
     found: list[tuple[int, GoalLine]] = []
     while len(found) <= limit and (stored := await newest_before(client, _RECORDS, _STATES, limit + 1, first, end)):
         end = stored[-1].sequence
-        lines_here = [(one.sequence, line_of(state)) for one in stored if (state := _read_state(one.body)) is not None]
+        lines_here = [(one.sequence, line_of(state)) for one in stored if (state := read_kept(GoalState, one.body)) is not None]
         found += [(sequence, line) for sequence, line in lines_here if standing in {None, line.standing}]
     planned = {(line.goal_id, line.generation) for _, line in found}
     lines = [line for line in lines if (line.goal_id, line.generation) not in planned]  # it got its plan while we were reading
@@ -262,7 +253,7 @@ async def _unplanned(client: Client, only: str | None = None) -> list[GoalLine]:
     planned = {one.subject for one in await last_of_each(client, _RECORDS, *known) if one.body} if known else set()
     prefix = f"$KV.{subjects.CLAIMS}."
     claims = await stored_from(client, f"KV_{subjects.CLAIMS}", 1, f"{prefix}>", _MOST) if known else []
-    claimed = {one.subject for one in claims if "KV-Operation" not in one.headers}
+    claimed = {one.subject for one in claims if one.is_entry}
     lines = []
     for one, goal in reversed(found):
         key = f"{goal.goal_id}.{goal.generation}"
@@ -308,7 +299,7 @@ async def goal_shown(client: Client, goal_id: str) -> GoalShown | None:
     """
     waiting = await _unplanned(client, goal_id)
     kept = await stored_from(client, _RECORDS, 1, f"$KV.{subjects.GOAL_RECORDS}.{goal_id}.*", _MOST)
-    found = [state for one in kept if (state := _read_state(one.body)) is not None]
+    found = [state for one in kept if (state := read_kept(GoalState, one.body)) is not None]
     state = max(found, key=lambda one: one.generation, default=None)
     line = max(waiting, key=lambda one: one.generation, default=None)
     if state is not None and (line is None or line.generation <= state.generation):

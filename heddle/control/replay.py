@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
 from nats.aio.client import Client
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from heddle import subjects
 from heddle.broker.connect import EXPECTED_LAST, NO_MESSAGE, NOT_LAST, Stored, js_api, stored_from, submit
@@ -20,7 +20,7 @@ from heddle.broker.outcomes import stored_outcome
 from heddle.broker.pages import ALL, bounds, count_from, newest_before
 from heddle.control.deadletters import Kept, Progress, Wanted, as_kept, letter, original, span
 from heddle.errors import Refused
-from heddle.messages import DeadLetter, format_time, parse_time
+from heddle.messages import DeadLetter, format_time, parse_time, read_kept
 from heddle.replays import Again, Never, sent_again
 
 Chosen: TypeAlias = Sequence[str] | Wanted
@@ -324,10 +324,7 @@ class Entry(BaseModel):
 
 def as_entry(stored: Stored) -> Entry | None:
     """A line out of the stream; None for what is none, which somebody wrote by hand."""
-    try:
-        return Entry.model_validate_json(stored.body)
-    except ValidationError:
-        return None
+    return read_kept(Entry, stored.body)
 
 
 @dataclass(frozen=True, slots=True)

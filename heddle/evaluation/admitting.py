@@ -8,13 +8,12 @@ from collections.abc import Callable
 from importlib.metadata import version
 from typing import Protocol
 
-from pydantic import ValidationError
-
 from heddle import subjects
 from heddle.errors import ModelError, ModelUnavailable
 from heddle.evaluation.admission import Results, Verdict, admission_cases, registry_digest, results, verdict
 from heddle.evaluation.running import attempts
 from heddle.llm.model import Facts, Model
+from heddle.messages import read_kept
 from heddle.planner import make_planner, prompt_budget
 from heddle.planning.offer import Offers
 from heddle.settings import Settings
@@ -64,7 +63,9 @@ async def admit(
     if not at_once.admitted or "examples" in waived:
         return at_once
     key = None if facts.digest is None else subjects.admission(facts.digest, digest_of_test(offers, settings))
-    tested = None if kept is None or key is None or anew else _read(await kept.read(key))
+    tested = (
+        None if kept is None or key is None or anew else read_kept(Results, await kept.read(key) or b"")
+    )  # one of a heddle that kept something else is none
     if tested is None:
         tested = await _test(model, offers, settings, progress)
         if kept is not None and key is not None:
@@ -94,13 +95,6 @@ async def _test(model: Model, offers: Offers, settings: Settings, progress: Call
         findings.append(finding)
         progress(len(findings), len(cases))
     return results(findings, offers)
-
-
-def _read(value: bytes | None) -> Results | None:
-    try:
-        return None if value is None else Results.model_validate_json(value)
-    except ValidationError:
-        return None  # written by a heddle that kept something else: test it anew
 
 
 def digest_of_test(offers: Offers, settings: Settings) -> str:

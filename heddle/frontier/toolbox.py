@@ -14,12 +14,13 @@ from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 from pydantic_core import to_json
 
 from heddle.errors import DefinitionError
-from heddle.gate.strict_json import parse
 from heddle.macros.failures import described
 from heddle.macros.macro import explain_fields
 from heddle.macros.schema import compile_schema
 from heddle.macros.standins import Method, method_of, methods_of
 from heddle.macros.tools import tool_name
+from heddle.messages import sendable
+from heddle.strict_json import parse
 
 MOST_SHOWN: Final = 16_000
 """Characters of a result that the model is shown."""
@@ -151,5 +152,5 @@ def _raw(given: str) -> dict[str, Any]:
     try:
         parsed = parse(given)
     except ValueError:
-        parsed = given.encode(errors="replace").decode()
+        parsed = sendable(given)
     return parsed if isinstance(parsed, dict) else {"": parsed}

@@ -17,9 +17,9 @@ import msgspec
 
 from heddle.gate.naming import code_name, type_name, unique
 from heddle.gate.sessions import Call, Event, Usage, decode
-from heddle.gate.strict_json import parse
 from heddle.gate.transcripts import Transcript, read_transcript
 from heddle.messages import parse_time
+from heddle.strict_json import parse
 
 _SESSION_KEYS: Final = ("session", "session_id", "conversation_id", "thread_id", "id")
 """What a transcript may call itself by, the first that is there."""

@@ -14,9 +14,9 @@ from typing import Any, Final
 import msgspec
 from pydantic_core import to_json, to_jsonable_python
 
-from heddle.gate.strict_json import refuse_deep
 from heddle.macros.failures import described
 from heddle.messages import format_time, parse_time
+from heddle.strict_json import refuse_deep
 
 KEPT_BYTES: Final = 16 * 1024
 """Of a call's arguments, and of its result, so much JSON is kept whole; of longer ones the beginnings."""

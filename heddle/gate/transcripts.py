@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from heddle.gate.sessions import Call, Event, Failed, Usage
-from heddle.gate.strict_json import parse
+from heddle.strict_json import parse
 
 NO_TOOL: Final = "Tools"
 """The tool of a function whose name names none."""

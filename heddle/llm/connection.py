@@ -12,6 +12,7 @@ import httpx
 
 from heddle.egress import addresses_of, check_egress, is_private_address
 from heddle.errors import SettingsError
+from heddle.messages import sendable
 from heddle.settings import Settings
 
 CONNECT_TIMEOUT: Final = 3.0
@@ -117,5 +118,5 @@ def overflows(said: str) -> bool:
 
 def quoted(said: str) -> str:
     """A server's words for a message: short, in one line, with a question mark for half a letter, which could be kept nowhere."""
-    shown = " ".join(said.encode(errors="replace").decode().split())
+    shown = " ".join(sendable(said).split())
     return shown if len(shown) <= _QUOTED else f"{shown[:_QUOTED]}…"

@@ -18,6 +18,7 @@ from heddle.errors import ModelError, ModelUnavailable, SettingsError
 from heddle.llm.connection import OVERLOADED, client_options, overflows, quoted
 from heddle.llm.facts import bits_of, is_instruct
 from heddle.llm.model import SEED, TOP_LOGPROBS, Answer, Facts
+from heddle.messages import sendable
 from heddle.planning.confidence import Token
 from heddle.planning.prompt import Prompt
 from heddle.settings import Settings
@@ -72,7 +73,7 @@ class OllamaModel:
         """
         async with self._asked(self.timeout):
             response = await self._chat(prompt, self.num_predict)
-        text = (response.message.content or "").encode(errors="replace").decode()  # half a letter could be kept nowhere
+        text = sendable(response.message.content or "")
         if response.done_reason == "length":
             raise ModelError(f"the answer was cut off after {self.num_predict} tokens (planner.num_predict)", text)
         # A server that is full drops what came first, and goes on. Since 0.12.6 it says so of the prompt, for `truncate` is false; of the

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from heddle.errors import Code
+from heddle.messages import sendable
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +121,7 @@ def described(error: BaseException) -> str:
     Half a letter, as names of files may have it, is a question mark: it could be sent nowhere.
     """
     try:
-        text = str(error).encode(errors="replace").decode()
+        text = sendable(str(error))
     except Exception:  # noqa: BLE001  # an error's `__str__` may raise anything too
         text = ""
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -11,7 +11,7 @@ from heddle.broker.connect import stored_from
 from heddle.broker.outbox import Outbox
 from heddle.broker.outcomes import first_outcome
 from heddle.goals import GoalState, amended_record, final_result
-from heddle.messages import TaskResult, decode, task_hash
+from heddle.messages import TaskResult, decode, read_kept, task_hash
 from heddle.subjects import TaskOutcomeParts
 from heddle.telemetry.observer import Observer
 
@@ -26,8 +26,8 @@ async def goal_of_replayed(client: Client, parts: TaskOutcomeParts) -> str | Non
     """
     prefix = f"$KV.{subjects.GOAL_RECORDS}."
     found = await stored_from(client, f"KV_{subjects.GOAL_RECORDS}", 1, f"{prefix}{parts.goal_id}.*", _MOST)
-    states = [GoalState.model_validate_json(one.body) for one in found if one.body]
-    earlier = [state for state in states if state.generation < parts.generation and parts.task in _hashes(state)]
+    states = [read_kept(GoalState, one.body) for one in found]
+    earlier = [state for state in states if state is not None and state.generation < parts.generation and parts.task in _hashes(state)]
     return max(earlier, key=lambda state: state.generation).key if earlier else None
 
 
@@ -45,8 +45,8 @@ async def amend(client: Client, outbox: Outbox, records: KeyValue, observer: Obs
             entry = await records.get(key)
         except KeyNotFoundError:
             return
-        state = GoalState.model_validate_json(entry.value or b"")
-        if state.record is None:
+        state = read_kept(GoalState, entry.value or b"")
+        if state is None or state.record is None:
             return
         record = amended_record(state, await _later_outcomes(client, state), now)
         if record is None:

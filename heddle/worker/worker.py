@@ -27,7 +27,7 @@ from heddle.errors import BrokerError, Code, DecodeError, FallBack, MacroFailure
 from heddle.macros.failures import Again, HandOver, declared_as, jitter_of, judge
 from heddle.macros.loading import AnyMacro, Registry
 from heddle.macros.macro import Run
-from heddle.messages import TaskMessage, TaskResult, decode, parse_time
+from heddle.messages import TaskMessage, TaskResult, decode, parse_time, sendable
 from heddle.schedules import retry_headers
 from heddle.settings import WorkerSettings
 from heddle.splice import with_attempt, with_task_id
@@ -442,7 +442,7 @@ class Worker:
 
     def report(self, task: Work, task_id: str, text: str) -> None:
         """Tell how far a task is: the log, and whoever follows it. Half a letter, as names of files may have it, is a question mark."""
-        text = str(text).encode(errors="replace").decode()
+        text = sendable(str(text))
         self.observer.see(events.PROGRESS, text, worker_type=task.worker_type, task_id=task_id)
         self._beside(self._tell(subjects.results(task.parent_task_id), progress_result(task, task_id, text)))
 
@@ -466,4 +466,4 @@ def _trace(error: BaseException | None, macro: AnyMacro | None) -> str | None:
     """The traceback of an undeclared error, for the letter; its end, if it is long."""
     if error is None or macro is None or declared_as(error, macro.fails) is not None:
         return None
-    return "".join(traceback.format_exception(error))[-_TRACE:].encode(errors="replace").decode()
+    return sendable("".join(traceback.format_exception(error))[-_TRACE:])

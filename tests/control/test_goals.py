@@ -228,3 +228,14 @@ async def test_replicas_that_amend_at_once_leave_nothing_out(ground: Ground) -> 
     assert final is not None
     assert final.output == end.state.record
     assert ground.observer.total(events.GOALS_AMENDED) >= 1
+
+
+async def test_a_record_of_another_generation_that_is_none_keeps_nobody_from_amending(ground: Ground) -> None:
+    async with ground.router() as router, ground.worker(), ground.orchestrator():
+        goal_id = await asked(ground, "surprise me")
+        (kept,) = (await stands(ground, goal_id, "failed")).letters
+        await (await ground.client.jetstream().key_value(subjects.GOAL_RECORDS)).put(f"{goal_id}.7", b"not json")
+        router.use(parse_rules(RULES + "  unruled: {}\n"))
+        _ = [step async for step in replay(ground.client, [kept.letter.id], by="ada@host")]
+        *_, amended = await ground.outcomes(2, under=f"heddle.outcomes.goal.{goal_id}.>")
+    assert amended.output["amendments"] == 1

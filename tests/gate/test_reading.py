@@ -9,7 +9,7 @@ import pytest
 
 from heddle.gate.reading import Logs, read_logs, within
 from heddle.gate.sessions import Call, encode
-from heddle.gate.strict_json import MOST_LEVELS
+from heddle.strict_json import MOST_LEVELS
 from tests.gate.found import calls, lines
 
 LATEST = ("Forge.latest", {"repository": "acme/web", "count": 2}, [{"id": "a1b2c3d4e5f6"}])
