@@ -19,7 +19,7 @@ from pathlib import Path
 from nats.aio.msg import Msg
 
 from benchmarks._run import BODY, MACRO, middle, produce, rate
-from benchmarks.router import resident
+from benchmarks._stage import resident
 from heddle import children
 from heddle.broker.connect import connected
 from heddle.broker.outbox import Outbox

@@ -17,11 +17,11 @@ import pytest
 from heddle.cli.run_worker import NOVEL_MACRO
 from heddle.control.goals import GoalEnded, goal_followed, new_goal, submit_goal
 from heddle.macros.loading import load
-from heddle.settings import FrontierSettings, NovelCategory, PlannerSettings, ProviderSettings, Settings
+from heddle.settings import NovelCategory, PlannerSettings
 from heddle.testing import ScriptedModel
-from tests.frontier.test_novel import calls, says
+from tests.frontier.test_novel import calls, says, settings
 from tests.llm.openai_server import OpenAIServer, openai_server
-from tests.support import FAST, PATIENCE, Ground, on_ground
+from tests.support import PATIENCE, Ground, on_ground
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 MACRO: Final = "find_then_comment"
@@ -71,6 +71,7 @@ class Desk:
 async def tickets() -> AsyncIterator[Tickets]:
     yield Desk()
 """
+TICKETS: Final = {"tickets": NovelCategory(intent="Do something with tickets", tools=("tickets",))}
 SAID: Final = [f"{key}: {key} is seen" for key in NEWEST.values()]
 
 
@@ -110,22 +111,10 @@ async def frontier(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[OpenAIServe
         yield server
 
 
-def settings(frontier: OpenAIServer) -> Settings:
-    provider = ProviderSettings.model_validate({"url": frontier.api, "model": "big", "input_price": 3.0, "output_price": 15.0})
-    return FAST.model_copy(
-        update={
-            "planner": PlannerSettings(phrases="first", admission="off"),
-            "providers": {"big": provider},
-            "frontier": FrontierSettings(provider="big"),
-            "novel": {"tickets": NovelCategory(intent="Do something with tickets", tools=("tickets",))},
-        }
-    )
-
-
 @asynccontextmanager
 async def at_work(ground: Ground, desk: Path, frontier: OpenAIServer, rules: str) -> AsyncIterator[None]:
     """All roles on what the folder has now. The planner's model knows of novel goals only: a macro is planned by its own phrases."""
-    given = settings(frontier)
+    given = settings(frontier, TICKETS).model_copy(update={"planner": PlannerSettings(phrases="first", admission="off")})
     model = ScriptedModel('{"tasks": [{"macro": "novel:tickets"}]}')
     registry = load([str(desk)])
     async with AsyncExitStack() as stack:
@@ -183,5 +172,5 @@ async def test_what_novel_goals_keep_doing_becomes_a_macro_and_the_same_goals_ne
     assert (code, [(one["status"], one["macro"]) for one in report["sequences"]]) == (0, [("covered", MACRO)])
     (saving,) = report["savings"]
     assert (saving["name"], saving["whole"], saving["sessions"], saving["calls"]) == ("tickets", 3, 3, 6)
-    assert (saving["tokens"], saving["cost"]) == (1320, pytest.approx(3 * (400 * 3e-6 + 40 * 15e-6)))
+    assert (saving["tokens"], saving["cost"]) == (1320, pytest.approx(3 * (400 * 1e-6 + 40 * 10e-6)))
     assert saving["advice"] == f"remove the category `novel.tickets` from the settings: {MACRO} does what its goals ask for"

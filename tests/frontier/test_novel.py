@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import pytest
 
@@ -105,14 +105,14 @@ async def server(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[OpenAIServer]
         yield server
 
 
-def settings(server: OpenAIServer, **limits: Any) -> Settings:
+LOOKING: Final = {"looking": NovelCategory(intent="Look at places", tools=("shelf",))}
+
+
+def settings(server: OpenAIServer, novel: Mapping[str, NovelCategory] = LOOKING, **limits: Any) -> Settings:
+    """With a frontier model on this server, a dollar for a million tokens of prompts and ten for answers, and these categories."""
     provider = ProviderSettings.model_validate({"url": server.api, "model": "big", "input_price": 1.0, "output_price": 10.0})
     return FAST.model_copy(
-        update={
-            "providers": {"big": provider},
-            "frontier": FrontierSettings(provider="big", **limits),
-            "novel": {"looking": NovelCategory(intent="Look at places", tools=("shelf",))},
-        }
+        update={"providers": {"big": provider}, "frontier": FrontierSettings(provider="big", **limits), "novel": dict(novel)}
     )
 
 

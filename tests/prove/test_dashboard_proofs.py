@@ -17,7 +17,7 @@ import httpx
 import pytest
 from playwright.async_api import Browser, Page, async_playwright
 
-from benchmarks.router import Stage, cpu_seconds, ratio, resident, stage
+from benchmarks._stage import Stage, cpu_seconds, ratio, resident, stage
 from heddle import children, subjects
 from heddle.broker.outbox import Outbox
 from heddle.control.goals import goal_shown, new_goal, submit_goal
