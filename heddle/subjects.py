@@ -79,6 +79,11 @@ def due_of(place: str) -> str:
     return ".".join(["heddle", "due", *place.split(".")[2:4]])
 
 
+def tier_of_place(subject: str) -> str:
+    """The tier that the task in a place, or one that comes up from it, waits for."""
+    return subject.split(".")[2]
+
+
 def admission(model: str, test: str) -> str:
     """Where HEDDLE_META keeps the result of a model's test.
 
@@ -98,6 +103,11 @@ def lease(tier: str, rate: float, burst: int, window: int) -> str:
     """The counter of one window of a tier that replicas share; other numbers of the tier are other windows."""
     numbers = hashlib.sha256(f"{rate!r}/{burst}".encode()).hexdigest()[:8]
     return f"heddle.lease.{tier}.{numbers}.{window}"
+
+
+def line_end(tier: str, priority: str) -> str:
+    """Where HEDDLE_META keeps when the last comes up of those who wait for a tier that replicas share."""
+    return f"line.{tier}.{priority}"
 
 
 def rules_text(digest: str) -> str:

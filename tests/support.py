@@ -217,6 +217,12 @@ async def eventually(look: Callable[[], Awaitable[T]], good: Callable[[T], bool]
         await asyncio.sleep(0.02)
 
 
+def assert_within(times: list[float], rate: float, burst: int, begun: float) -> None:
+    """No more than a full bucket and what the rate gave since `begun`; how a slow machine bunches what was granted does not matter."""
+    for number, at in enumerate(times, 1):
+        assert number <= burst + rate * (at - begun) + 1e-3 * rate, f"task {number} came {at - begun:.3f} s after the first could"
+
+
 def workers_under(pid: int) -> list[int]:
     """The process ids of the workers that a supervisor has: what a test kills when it means the worker."""
     told = subprocess.run(["ps", "-A", "-o", "pid=,ppid=,stat=,args="], capture_output=True, text=True, check=True).stdout

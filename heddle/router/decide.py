@@ -49,7 +49,7 @@ class Refuse(Struct, frozen=True, gc=False):
     rule: str | None = None
 
 
-_NO_LINES: Final[Mapping[tuple[str, str], float]] = MappingProxyType({})
+NO_LINES: Final[Mapping[tuple[str, str], float]] = MappingProxyType({})
 
 Decision = Dispatch | Wait | Refuse
 
@@ -62,7 +62,7 @@ def decide(
     *,
     size: int = 0,
     waiting_since: float | None = None,
-    lines: Mapping[tuple[str, str], float] = _NO_LINES,
+    lines: Mapping[tuple[str, str], float] = NO_LINES,
 ) -> Decision:
     """Where a task goes.
 
@@ -138,7 +138,7 @@ def explain(
     *,
     size: int = 0,
     waiting_since: float | None = None,
-    lines: Mapping[tuple[str, str], float] = _NO_LINES,
+    lines: Mapping[tuple[str, str], float] = NO_LINES,
 ) -> tuple[Decision, tuple[str, ...]]:
     """The decision, and every step to it in words."""
     decision = decide(task, rules, buckets, now, size=size, waiting_since=waiting_since, lines=lines)

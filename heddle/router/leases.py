@@ -6,12 +6,13 @@ While the counters cannot be reached, each replica goes on with its share, rate 
 from __future__ import annotations
 
 import asyncio
-import heapq
+import contextlib
 import itertools
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 import nats.errors
 from nats.aio.client import Client
@@ -27,6 +28,8 @@ TIMEOUT: Final = 0.5
 """Seconds a counter may take to answer."""
 TRY_AGAIN: Final = 1.0
 """Seconds on our own share until the counters are tried again."""
+_BREATH: Final = 0.001
+"""Seconds at least between two rounds of those who ask again."""
 
 
 @dataclass(slots=True, eq=False)
@@ -43,12 +46,36 @@ class Leases:
     replicas: int = 1
     _desks: dict[str, _Desk] = field(default_factory=dict)
 
-    async def token(self, tier: Tier, priority: str) -> float | None:
-        """None if a token was got; else when it is worth trying again, in seconds since the epoch."""
+    async def token(self, tier: Tier, priority: str, *, patience: float = 0.0, leftovers: bool = False) -> bool:
+        """Get a token.
+
+        Args:
+            tier: a tier with a rate.
+            priority: the task's; it must leave what the tier keeps for higher ones.
+            patience: seconds for which to ask again, whenever there may be one; 0 asks once.
+            leftovers: take only what is about to be nobody's, as who came after others.
+        """
+        return await self._desk(tier).token(priority, patience, leftovers=leftovers)
+
+    def next_opening(self, tier: Tier, priority: str) -> float:
+        """When there may be tokens again; seconds since the epoch."""
+        return self._desk(tier).windows.next_opening(self.clock(), tier.kept[priority])
+
+    def _desk(self, tier: Tier) -> _Desk:
         desk = self._desks.get(tier.name)
         if desk is None or not desk.tier.same_numbers(tier):
             desk = self._desks[tier.name] = _Desk(self, tier, windows_of(tier.rate or 1.0, tier.burst))
-        return await desk.token(priority)
+        return desk
+
+
+class _Ask(NamedTuple):
+    """Somebody at the desk. In order of who is served first: by priority, then by what it must leave, then by who came first."""
+
+    rank: int
+    kept: int
+    number: int
+    until: float
+    answer: asyncio.Future[bool]
 
 
 @dataclass(slots=True, eq=False)
@@ -60,33 +87,56 @@ class _Desk:
     windows: Windows
     share: Bucket | None = None
     away_until: float = 0.0
-    _asking: list[tuple[int, int, str, asyncio.Future[float | None]]] = field(default_factory=list)
+    _asking: list[_Ask] = field(default_factory=list)
     _number: itertools.count[int] = field(default_factory=itertools.count)
+    _came: asyncio.Event = field(default_factory=asyncio.Event)
     _spent: set[int] = field(default_factory=set)
     _task: asyncio.Task[None] | None = None
 
-    async def token(self, priority: str) -> float | None:
-        answer: asyncio.Future[float | None] = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._asking, (-PRIORITIES.index(priority), next(self._number), priority, answer))
+    async def token(self, priority: str, patience: float, *, leftovers: bool) -> bool:
+        loop = asyncio.get_running_loop()
+        kept = max(self.tier.kept[priority], self.windows.all_but_the_oldest if leftovers else 0)
+        if not patience and self._nothing_open(kept):
+            return False
+        ask = _Ask(-PRIORITIES.index(priority), kept, next(self._number), loop.time() + patience, loop.create_future())
+        self._asking.append(ask)
+        self._came.set()
         if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._serve())
-        return await answer
+            self._task = asyncio.create_task(self._serve(loop))
+        return await ask.answer
 
-    async def _serve(self) -> None:
-        """Answer everybody, priority by priority, the highest first."""
+    async def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Answer everybody, the highest priority first; who has patience is asked for again when another window opens."""
         while self._asking:
-            priority = self._asking[0][2]
-            asking = [heapq.heappop(self._asking)[3] for _ in range(sum(entry[2] == priority for entry in self._asking))]
-            got, again = await self._take(len(asking), priority)
-            for number, answer in enumerate(asking):
-                if not answer.done():
-                    answer.set_result(None if number < got else again)
+            self._came.clear()
+            asked = sorted(ask for ask in self._asking if not ask.answer.done())
+            again = math.inf
+            for _, alike in itertools.groupby(asked, lambda ask: (ask.rank, ask.kept)):
+                asks = list(alike)
+                got, next_one = await self._take(len(asks), asks[0].kept)
+                again = min(again, next_one)
+                for ask in asks[:got]:
+                    _answer(ask, got=True)
+            now = loop.time()
+            for ask in asked:
+                if ask.until <= now:
+                    _answer(ask, got=False)
+            self._asking = [ask for ask in self._asking if not ask.answer.done()]
+            if self._asking:
+                pause = max(_BREATH, min(again - self.leases.clock(), min(ask.until for ask in self._asking) - now))
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(pause):
+                        await self._came.wait()
 
-    async def _take(self, count: int, priority: str) -> tuple[int, float]:
+    def _nothing_open(self, kept: int) -> bool:
+        now = self.leases.clock()
+        return now >= self.away_until and all(window in self._spent for window in self.windows.open(now, kept))
+
+    async def _take(self, count: int, kept: int) -> tuple[int, float]:
+        """How many of so many tokens were got, and when there may be more; seconds since the epoch."""
         now = self.leases.clock()
         if now < self.away_until:
             return self._from_share(count, now)
-        kept = self.tier.kept[priority]
         got = 0
         try:
             for window in self.windows.open(now, kept):
@@ -134,3 +184,8 @@ class _Desk:
     def _forget_old(self, now: float) -> None:
         oldest = self.windows.open(now, 0).start
         self._spent = {window for window in self._spent if window >= oldest}
+
+
+def _answer(ask: _Ask, *, got: bool) -> None:
+    if not ask.answer.done():  # else nobody waits for it any more
+        ask.answer.set_result(got)

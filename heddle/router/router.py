@@ -22,18 +22,17 @@ from heddle.envelope import Routable, decode_envelope
 from heddle.errors import BrokerError, Code, DecodeError, Refused
 from heddle.router.audit import Audit, level_of
 from heddle.router.buckets import NO_TOKENS, Bucket
-from heddle.router.decide import Dispatch, Refuse, Wait, decide
+from heddle.router.decide import NO_LINES, Dispatch, Refuse, Wait, decide
 from heddle.router.leases import Leases
 from heddle.router.places import LEAD, MOST_NEAR, NEAR, Lines
-from heddle.router.rules import Rules
+from heddle.router.rules import Rules, Tier
+from heddle.router.shared_lines import SharedLines
 from heddle.schedules import due_at, pinned_tier, schedule_headers, waiting_since
 from heddle.splice import routed_body, with_task_id
 from heddle.telemetry.observer import Observer
 
 FULL_DELAY = 1.0
 """Seconds until a message that the store refused is tried again."""
-OVERBOOKED = 1.5
-"""How much faster than a replica's part of a shared rate its line moves, so that no token is left when parts are uneven."""
 CLOCK_SET = 1.0
 """Seconds by which the clock must move within one second, beyond that second, to have been set."""
 
@@ -53,10 +52,10 @@ class Router:
     intake: Intake
     outbox: Outbox
     leases: Leases
+    shared_lines: SharedLines
     clock: Callable[[], float] = time.time
     buckets: dict[str, Bucket] = field(default_factory=dict)
     lines: Lines = field(default_factory=Lines)
-    openings: dict[str, float] = field(default_factory=dict)
     audit: Audit | None = None
     cancelled: Mapping[str, str] = field(default_factory=dict)
     _near: int = 0
@@ -83,8 +82,8 @@ class Router:
                 return self._dispatch(delivery, task, tier)
             delivery.since = waiting_since(delivery.headers)
             due = due_at(delivery.headers)
-            if 0 < due - self.clock() < NEAR and self._near < MOST_NEAR:  # further off only where clocks differ
-                self._spawn(delivery, self._come_up(delivery, task, due))
+            if 0 < due - self.clock() < NEAR and self._near < MOST_NEAR and not self._shared(subjects.tier_of_place(delivery.subject)):
+                self._spawn(delivery, self._come_up(delivery, task, due))  # further off only where clocks differ
                 return None
         return self._decide(delivery, task)
 
@@ -100,7 +99,8 @@ class Router:
 
     def _decide(self, delivery: Delivery, task: Routable, *, leased: bool = False) -> Awaitable[None] | None:
         now, size, since = self.clock(), len(delivery.body), delivery.since
-        decision = decide(task, self.rules, self.buckets, now, size=size, waiting_since=since, lines=self.lines.last)
+        lines = NO_LINES if leased else self.lines.last
+        decision = decide(task, self.rules, self.buckets, now, size=size, waiting_since=since, lines=lines)
         if type(decision) is Dispatch:  # nearly all of them, so it is asked for in the fastest way
             if self.audit is not None:
                 self.audit.note(_id_of(task, delivery), task, decision, now, size, since)
@@ -109,7 +109,7 @@ class Router:
             return self._dispatch(delivery, task, decision.tier)
         match decision:
             case Wait(tier=tier) | Refuse(code=Code.RATE_LIMITED, tier=str(tier)) if self._shared(tier) and not leased:
-                self._spawn(delivery, self._lease(delivery, task, tier))
+                self._spawn(delivery, self._lease(delivery, task, self.rules.tiers[tier]))
             case Wait():
                 self._note(delivery, task, decision, now)
                 return self._wait(delivery, task, decision, now)
@@ -118,8 +118,8 @@ class Router:
                 self._spawn(delivery, self._end(delivery, self._ending(delivery, task, decision, now)))
         return None
 
-    async def _decide_afresh(self, delivery: Delivery, task: Routable, *, leased: bool = False) -> None:
-        if (going := self._decide(delivery, task, leased=leased)) is not None:
+    async def _decide_afresh(self, delivery: Delivery, task: Routable) -> None:
+        if (going := self._decide(delivery, task)) is not None:
             await going
 
     def _note(self, delivery: Delivery, task: Routable, decision: Wait | Refuse, now: float, told: str | None = None) -> None:
@@ -141,34 +141,56 @@ class Router:
         self._spawn(delivery, self._not_taken(delivery, refused))
         return None
 
-    def _shared(self, tier: str) -> bool:
-        return self.rules.tiers[tier].scope == "cluster"
+    def _shared(self, name: str) -> bool:
+        tier = self.rules.tiers.get(name)
+        return tier is not None and tier.scope == "cluster"
 
-    async def _lease(self, delivery: Delivery, task: Routable, name: str) -> None:
-        """Ask for a token of a tier that the replicas share, then decide with what we got."""
-        tier = self.rules.tiers[name]
-        again = await self.leases.token(tier, task.priority)
-        level = self.buckets.get(name, NO_TOKENS).level
-        if again is None:
-            self.buckets[name] = Bucket(level + 1.0, NO_TOKENS.at)
+    async def _lease(self, delivery: Delivery, task: Routable, tier: Tier, place: float = 0.0) -> None:
+        """Ask for a token of a tier that the replicas share, as long as the task may be held, then decide with what we got.
+
+        Who waits asks from the moment it comes up, and not from its place on: a token that is there early would be nobody's else.
+        """
+        now = self.clock()
+        if delivery.since is None:
+            behind, patience = self.shared_lines.end(tier.name, task.priority) > now, 0.0
         else:
-            self.openings[name] = again
-        await self._decide_afresh(delivery, task, leased=True)
+            behind, until = False, min(max(place or due_at(delivery.headers), now) + NEAR, delivery.since + tier.max_wait)
+            patience = max(0.0, until - now) if self._near < MOST_NEAR else 0.0
+        self._near += 1
+        try:
+            got = await self.leases.token(tier, task.priority, patience=patience, leftovers=behind)
+        finally:
+            self._near -= 1
+        if got and self._shared(tier.name):
+            self.buckets[tier.name] = Bucket(1.0, NO_TOKENS.at)
+        going = self._decide(delivery, task, leased=True)
+        if self._shared(tier.name):
+            self.buckets[tier.name] = NO_TOKENS  # a token that this task did not take is nobody's
+        if going is not None:
+            await going
 
     async def _wait(self, delivery: Delivery, task: Routable, wait: Wait, now: float) -> None:
         """Hold the task if its token is near, else give it a place in the broker."""
-        rate = self.rules.tiers[wait.tier].rate or 1.0
-        if self._shared(wait.tier):  # its tokens come when a window opens, and every replica lines up for its part of them
-            rate *= OVERBOOKED / self.leases.replicas
-            last = self.lines.last.get((wait.tier, task.priority), 0.0) if delivery.since is None else 0.0
-            wait = replace(wait, ready_at=max(self.openings.get(wait.tier, now), last + 1.0 / rate if last > now else 0.0))
-        room = self._near < MOST_NEAR
-        place = self.lines.join(wait, task.priority, rate, now, came_up=delivery.since is not None, room=room)
+        tier, room = self.rules.tiers[wait.tier], self._near < MOST_NEAR
+        shared = tier.scope == "cluster"
+        if shared:
+            place = await self._place_shared(task, wait, tier, now)
+        else:
+            place = self.lines.join(wait, task.priority, tier.rate or 1.0, now, came_up=delivery.since is not None, room=room)
         if room and place - now < NEAR:
             delivery.since = wait.since
-            self._spawn(delivery, self._come_up(delivery, task, place))
+            self._spawn(delivery, self._lease(delivery, task, tier, place) if shared else self._come_up(delivery, task, place))
         else:
             await self._defer(delivery, task, wait, place, now)
+
+    async def _place_shared(self, task: Routable, wait: Wait, tier: Tier, now: float) -> float:
+        """A place in the line of all replicas; while the broker cannot tell, in our own for our part of the rate."""
+        opening = self.leases.next_opening(tier, task.priority)
+        place = await self.shared_lines.join(tier, task.priority, opening, wait.give_up_at)
+        if place is None:
+            own = replace(wait, ready_at=opening)
+            place = self.lines.join(own, task.priority, (tier.rate or 1.0) / self.leases.replicas, now, came_up=True, room=False)
+        return place
 
     async def _come_up(self, delivery: Delivery, task: Routable, place: float) -> None:
         """Wait in memory until the token is due, then decide afresh, under the rules of that moment."""
@@ -307,7 +329,6 @@ class Router:
     def _move(self, seconds: float) -> None:
         """Move what was noted by the clock along with it; else a clock that is set back by an hour stops every limited tier for an hour."""
         self.buckets = {name: Bucket(bucket.level, bucket.at + seconds) for name, bucket in self.buckets.items()}
-        self.openings = {name: at + seconds for name, at in self.openings.items()}
         self.lines.move(seconds)
         self.observer.see(events.CLOCK_SET, "the clock was set", role="router", seconds=round(seconds, 3))
 

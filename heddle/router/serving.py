@@ -24,6 +24,7 @@ from heddle.router.leases import Leases
 from heddle.router.publishing import keep_text, publish_tiers
 from heddle.router.router import Router
 from heddle.router.rules import Rules
+from heddle.router.shared_lines import SharedLines
 from heddle.router.sweep import SWEEP_EVERY, Sweeper
 from heddle.settings import RouterSettings
 from heddle.telemetry.observer import Observer
@@ -51,7 +52,8 @@ async def routing(
 
     intake = Intake(client, settings.window, on_delivery, observer)
     audit = Audit(client, observer, replica, rules) if audit_decisions else None
-    router = Router(client, rules, observer, replica, intake, outbox, Leases(client, observer, time.time), audit=audit)
+    leases, lines = Leases(client, observer, time.time), SharedLines(client, observer, time.time)
+    router = Router(client, rules, observer, replica, intake, outbox, leases, lines, audit=audit)
 
     def source(stream: str, durable: str, filter_subject: str) -> Source:
         async def make() -> None:

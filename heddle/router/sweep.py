@@ -64,7 +64,7 @@ class Sweeper:
             task = decode(TaskMessage, place.body)
         except DecodeError:
             return False  # the router's to end
-        task_id, tier = task.task_id or "", place.subject.split(".")[2]
+        task_id, tier = task.task_id or "", subjects.tier_of_place(place.subject)
         by = who_cancelled(self.cancelled, task_id, task.parent_task_id, task.generation)
         if by is None:
             return False

@@ -35,6 +35,11 @@ class Windows:
         """Seconds of one window."""
         return self.quota / self.rate
 
+    @property
+    def all_but_the_oldest(self) -> int:
+        """What to leave so that only the oldest window is open, whose tokens are about to be nobody's."""
+        return max(0, self.burst - 2 * self.quota)
+
     def open(self, now: float, kept: int) -> range:
         """The windows whose tokens may be taken now by who must leave `kept`, the oldest first."""
         newest = math.floor((now - kept / self.rate) / self.length) - 1

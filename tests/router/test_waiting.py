@@ -13,7 +13,7 @@ from heddle import subjects
 from heddle.broker.connect import js_api, stored_from
 from heddle.router.reading import parse_rules
 from heddle.schedules import PLACE
-from tests.support import Ground, eventually, on_ground
+from tests.support import Ground, assert_within, eventually, on_ground
 
 
 @pytest.fixture
@@ -42,12 +42,11 @@ async def routed_times(ground: Ground, count: int) -> list[float]:
 @pytest.mark.parametrize(("rate", "burst", "count"), [(50, 5, 60), (20, 1, 20), (200, 3, 150)])
 async def test_all_who_wait_get_their_token_and_the_rate_is_kept(ground: Ground, rate: int, burst: int, count: int) -> None:
     async with ground.router(rules(f"{{rate: {rate}/s, burst: {burst}, max_wait: 60s}}")), ground.worker():
+        begun = time.time()
         await flood(ground, count, "critical")
         times = await routed_times(ground, count)
     assert len(times) == count
-    for first in range(len(times)):
-        for last in range(first, len(times)):
-            assert last - first + 1 <= burst + rate * (times[last] - times[first] + 0.05)
+    assert_within(times, rate, burst, begun)
 
 
 async def test_who_waits_in_vain_ends_rate_limited_after_max_wait_with_one_letter_each(ground: Ground) -> None:
@@ -58,7 +57,7 @@ async def test_who_waits_in_vain_ends_rate_limited_after_max_wait_with_one_lette
         await ground.empty(subjects.INCOMING, subjects.DEFER)
     assert len(letters) == 19
     assert {letter.code for letter in letters} == {"rate_limited"}
-    assert all("after waiting 1." in letter.reason for letter in letters)
+    assert all(float(letter.reason.partition("after waiting ")[2].partition(" s")[0]) >= 1.5 for letter in letters)
     assert sum(outcome.status == "completed" for outcome in outcomes) == 1
 
 
