@@ -1,17 +1,16 @@
 """Records every routing decision, in batches, in the bounded stream HEDDLE_DECISIONS.
 
-A message on `heddle.decisions.<replica>` is one batch: a JSON array of arrays. The first names the columns, `COLUMNS`, so that a
-batch is read by names and columns can be added; each of the others is one decision, in the order in which they were taken:
+A message on `heddle.decisions.<replica>` is one batch, a JSON object. What many decisions have in common stands in it once:
 
-- `task_id`, `parent_task_id`, `worker_type`, `priority`, `asked`: the task, and the tier it asked for;
-- `tier`: the tier it was given, null if it never came to one; `kind`: `dispatch`, `wait` or `refuse`; `code`: of a refusal;
-- `rule`, `line`: what gave the tier (`routes[2]`, `worker_types.<name>`, or `task` for the task's own wish) and where it stands;
-- `left`: tokens in the tier's bucket afterwards, null for a tier without a limit and where no bucket was asked;
 - `rules`: the digest of the rules, whose text HEDDLE_RULES keeps under `text.<digest>`;
-- `at`: seconds since the epoch; `size`: bytes of the message;
-- `more`: null, or what is not as usual: `generation`, `hops`, `expires_at`; `since`, since when the task had waited; of a wait
-  `ready_at` and `give_up_at`; `metadata`, only those keys that some route looks at; `told`, what the store said when it and
-  not the rules turned the task away.
+- `ways`: arrays by the names in `way`. `worker_type`, `priority`, `asked`: the task, and the tier it asked for; `tier`: the tier
+  it was given, null if it never came to one; `kind`: `dispatch`, `wait` or `refuse`; `code`: of a refusal; `rule`, `line`: what
+  gave the tier (`routes[2]`, `worker_types.<name>`, or `task` for the task's own wish) and where it stands;
+- `notes`: the decisions in the order in which they were taken, arrays by the names in `note`. `way`: the number of its way, from
+  0; `task_id`, `parent_task_id`; `left`: tokens in the tier's bucket afterwards, null for a tier without a limit and where no
+  bucket was asked; `at`: seconds since the epoch; `size`: bytes of the message; `more`: missing, or what is not as usual:
+  `generation`, `hops`, `expires_at`; `since`, since when the task had waited; of a wait `ready_at` and `give_up_at`; `metadata`,
+  only those keys that some route looks at; `told`, what the store said when it and not the rules turned the task away.
 
 Nothing else of a task is recorded, its payload least of all. Notes are lost only if the process dies within `FLUSH_EVERY`, or
 if the store is away until more than `MOST_NOTES` wait; those are counted (`heddle_decisions_lost`).
@@ -28,7 +27,7 @@ from math import isfinite
 from typing import Any, Final, NamedTuple
 
 import msgspec
-from msgspec import Raw
+from msgspec import Struct
 from nats.aio.client import Client
 
 from heddle import events, subjects
@@ -41,34 +40,17 @@ from heddle.router.decide import Decision, Dispatch, Refuse, Wait
 from heddle.router.rules import Rules
 from heddle.telemetry.observer import Observer
 
-COLUMNS: Final = (
-    "task_id",
-    "parent_task_id",
-    "worker_type",
-    "priority",
-    "asked",
-    "tier",
-    "kind",
-    "code",
-    "rule",
-    "line",
-    "left",
-    "rules",
-    "at",
-    "size",
-    "more",
-)
+WAY: Final = ("worker_type", "priority", "asked", "tier", "kind", "code", "rule", "line")
+NOTE: Final = ("way", "task_id", "parent_task_id", "left", "at", "size", "more")
 FLUSH_EVERY: Final = 0.25
 """Seconds between publishes."""
 MOST_NOTES: Final = 100_000
 """Notes that may wait for the store."""
 PART: Final = 16
 """Notes encoded at a time: they are still in the processor's cache, and no other task is held up."""
-MOST_HEADS: Final = 8192
-"""Beginnings of notes that are kept as JSON."""
 MESSAGE_NOTES: Final = 2048
-MESSAGE_BYTES: Final = 512 * 1024
-"""A batch is closed at either."""
+MESSAGE_BYTES: Final = 256 * 1024
+"""A batch is closed at either; by bytes also at half of what the server takes in one message."""
 LAST_FLUSH: Final = 2.0
 """Seconds that the last notes may take when the router stops."""
 
@@ -77,19 +59,42 @@ METADATA_CHARS: Final = 256
 _LARGE: Final = 2**63
 _HEADROOM: Final = 4096
 _json: Final = msgspec.json.Encoder().encode
-_HEAD: Final = b"[" + _json(COLUMNS)
+_NAMES: Final = b'"way":' + _json(WAY) + b',"note":' + _json(NOTE)
+
+_Way = tuple[str | None, str, str, str, str | None, str, str | None]
+"""What a way is told by: rule, worker type, priority, tier asked for and given, kind, code."""
+_Row = tuple[int, str, str | None, float | None, float, int] | tuple[int, str, str | None, float | None, float, int, dict[str, Any]]
+"""A note by `NOTE`."""
 
 
-class _Part(NamedTuple):
-    """Encoded notes, or a whole message of them; `key` names it to the store, the same however often it is published."""
+class _Batch(NamedTuple):
+    """A message; `key` names it to the store, the same however often it is published."""
 
     body: bytes
     notes: int
     key: str
 
 
-_Row = tuple[str, str | None, Raw, float | None, str, float, int, dict[str, Any] | None]
-"""A note by `COLUMNS`. What tasks of one kind that go one way have in common, from `worker_type` to `line`, is JSON already."""
+class _Open:
+    """The batch that is being written.
+
+    Attributes:
+        ways: the number of each way in it, by what it is told by.
+        rows: ways, JSON already.
+        parts: notes, JSON already.
+        notes: how many are in the parts.
+        size: bytes of both.
+        begun: when its first decision was taken.
+    """
+
+    __slots__ = ("begun", "notes", "parts", "rows", "size", "ways")
+
+    def __init__(self) -> None:
+        self.ways: dict[_Way, int] = {}
+        self.rows: list[bytes] = []
+        self.parts: list[bytes] = []
+        self.notes = self.size = 0
+        self.begun = 0.0
 
 
 class Audit:
@@ -108,20 +113,19 @@ class Audit:
         self._subject = subjects.decisions(replica)
         self._replica = replica
         self._rows: list[_Row] = []
-        self._heads: dict[tuple[str, str, str, str, str], Raw] = {}
-        self._parts: deque[_Part] = deque()
-        self._encoded = 0
-        self._sending: _Part | None = None
+        self._open = _Open()
+        self._closed: deque[_Batch] = deque()
+        self._closed_notes = 0
+        self._sending: _Batch | None = None
         self._number = 0
-        self._lines: dict[str | None, int] = {}
         self._away = False
         self._loss_told = False
-        self.follow(rules)
+        self._take(rules)
 
     @property
     def waiting(self) -> int:
         """Notes that are not stored yet."""
-        return len(self._rows) + self._encoded + (self._sending.notes if self._sending else 0)
+        return len(self._rows) + self._open.notes + self._closed_notes + (self._sending.notes if self._sending else 0)
 
     def note(
         self,
@@ -146,13 +150,16 @@ class Audit:
             left: tokens in the tier's bucket, where the decision itself does not say.
             told: what the store said, where it and not the rules turned the task away.
         """
-        if type(decision) is Dispatch:  # nearly all of them
-            key = (decision.rule, task.worker_type, task.priority, task.model_tier, decision.tier)
-            head = self._heads.get(key) or self._kept_head(key, task, decision)
-            if decision.bucket is not None:  # it says itself what it left
-                left = decision.bucket.level
-        else:
-            head = self._head(task, decision)
+        kind, code = "dispatch", None
+        if type(decision) is not Dispatch:  # nearly all are one
+            kind = type(decision).__name__.lower()
+            code = decision.code.value if type(decision) is Refuse else None
+        elif decision.bucket is not None:  # it says itself what it left
+            left = decision.bucket.level
+        key = (decision.rule, task.worker_type, task.priority, task.model_tier, decision.tier, kind, code)
+        way = self._open.ways.get(key)
+        if way is None:
+            way = self._new_way(key)
         more: dict[str, Any] | None = None
         if since is not None or told is not None or task.hops or task.generation or task.expires_at is not None:
             given = {"generation": task.generation, "hops": task.hops, "expires_at": task.expires_at, "since": since, "told": told}
@@ -162,62 +169,73 @@ class Audit:
         if type(decision) is Wait:
             until = {"ready_at": decision.ready_at if isfinite(decision.ready_at) else None, "give_up_at": decision.give_up_at}
             more = {**(more or {}), **until}
-        self._rows.append((task_id, task.parent_task_id, head, left, self._digest, now, size, more))
+        self._rows.append(
+            (way, task_id, task.parent_task_id, left, now, size)
+            if more is None
+            else (way, task_id, task.parent_task_id, left, now, size, more)
+        )
         if len(self._rows) >= PART:
             self._encode()
 
     def follow(self, rules: Rules) -> None:
         """Other rules are in force from now on."""
+        self._encode()
+        self._close()
+        self._take(rules)
+
+    def _take(self, rules: Rules) -> None:
         self._digest = rules.digest
         self._entries = rules.worker_types
         self._keys = rules.metadata_keys
-        self._lines = {route.label: route.line for route in rules.routes}
+        self._lines: dict[str | None, int] = {route.label: route.line for route in rules.routes}
         self._lines |= {entry.label: entry.line for entry in rules.worker_types.values()}
-        self._heads.clear()
 
-    def _kept_head(self, key: tuple[str, str, str, str, str], task: Routable, decision: Dispatch) -> Raw:
-        if len(self._heads) >= MOST_HEADS:
-            self._heads.clear()
-        self._heads[key] = head = self._head(task, decision)
-        return head
-
-    def _head(self, task: Routable, decision: Decision) -> Raw:
-        """The columns from `worker_type` to `line`: values with commas between them, which is what an encoder writes of a row's part."""
-        rule = decision.rule
+    def _new_way(self, key: _Way) -> int:
+        rule, worker_type, priority, asked, tier, kind, code = key
         line = self._lines.get(rule)
-        if line is None and rule is not None and (entry := self._entries.get(task.worker_type)) is not None:
+        if line is None and rule is not None and (entry := self._entries.get(worker_type)) is not None:
             line = entry.line  # the task's own wish, which its worker type allows
-        match decision:
-            case Dispatch():
-                kind, code = "dispatch", None
-            case Wait():
-                kind, code = "wait", None
-            case Refuse(code=code):
-                kind = "refuse"
-        return Raw(_json((task.worker_type, task.priority, task.model_tier, decision.tier, kind, code, rule, line))[1:-1])
+        row, batch = _json((worker_type, priority, asked, tier, kind, code, rule, line)), self._open
+        batch.ways[key] = number = len(batch.rows)
+        batch.rows.append(row)
+        batch.size += len(row) + 1
+        return number
 
     def _encode(self) -> None:
         """Turn the notes into bytes; of too many that wait for the store the oldest go."""
-        rows = self._rows
+        rows, batch = self._rows, self._open
         if not rows:
             return
         self._rows = []
-        self._number += 1
-        key = f"{self._replica}.{int(rows[0][5] * 1e6)}.{self._number}"
         try:
-            body = b"," + _json(rows)[1:-1]
+            part = _json(rows)[1:-1]
         except (ValueError, OverflowError) as error:  # not even then may a note stand in a task's way
             self._lost(len(rows), str(error))
             return
-        if len(body) + _HEADROOM > self._client.max_payload:
-            self._lost(len(rows), f"{len(body)} bytes are more than the server takes in one message")
-            return
-        self._parts.append(_Part(body, len(rows), key))
-        self._encoded += len(rows)
-        while self.waiting > MOST_NOTES and self._parts:
-            oldest = self._parts.popleft()
-            self._encoded -= oldest.notes
+        most = self._client.max_payload - _HEADROOM
+        if batch.size + len(part) > most:
+            self._lost(len(rows), f"{batch.size + len(part)} bytes are more than the server takes in one message")
+        else:
+            batch.begun = batch.begun or rows[0][4]
+            batch.parts.append(part)
+            batch.notes += len(rows)
+            batch.size += len(part) + 1
+        if batch.notes >= MESSAGE_NOTES or batch.size >= min(MESSAGE_BYTES, most // 2):
+            self._close()
+        while self.waiting > MOST_NOTES and self._closed:
+            oldest = self._closed.popleft()
+            self._closed_notes -= oldest.notes
             self._lost(oldest.notes, f"the store was away; more than {MOST_NOTES} wait")
+
+    def _close(self) -> None:
+        """Close the batch, if there is anything in it, and begin another."""
+        batch, self._open = self._open, _Open()
+        if not batch.notes:
+            return
+        self._number += 1
+        body = b'{"rules":%b,%b,"ways":[%b],"notes":[%b]}' % (_json(self._digest), _NAMES, b",".join(batch.rows), b",".join(batch.parts))
+        self._closed.append(_Batch(body, batch.notes, f"{self._replica}.{int(batch.begun * 1e6)}.{self._number}"))
+        self._closed_notes += batch.notes
 
     def _lost(self, notes: int, reason: str) -> None:
         """Count them, and tell it once until the store takes notes again: a busy router would fill its log."""
@@ -230,7 +248,12 @@ class Audit:
     async def flush(self) -> None:
         """Publish what waits, as far as the store takes it; the rest waits for the next time."""
         self._encode()
-        while self._client.is_connected and (batch := self._next()) is not None:
+        last = self._open
+        while self._client.is_connected:
+            if self._sending is None and not self._closed and self._open is last:
+                self._close()  # not before: while the store is away, one batch grows
+            if (batch := self._next()) is None:
+                return
             try:
                 await submit(self._client, self._subject, batch.body, batch.key)
             except BrokerError as error:
@@ -241,20 +264,11 @@ class Audit:
             self._away = self._loss_told = False
             self._sending = None
 
-    def _next(self) -> _Part | None:
-        """The batch to publish: the one that was not stored the last time, else one of the parts that wait."""
-        if self._sending is None and self._parts:
-            taken: list[_Part] = []
-            notes = size = 0
-            most = min(MESSAGE_BYTES, self._client.max_payload - _HEADROOM)
-            while self._parts and (
-                not taken or (notes + self._parts[0].notes <= MESSAGE_NOTES and size + len(self._parts[0].body) <= most)
-            ):
-                part = self._parts.popleft()
-                taken.append(part)
-                notes, size = notes + part.notes, size + len(part.body)
-            self._encoded -= notes
-            self._sending = _Part(b"".join([_HEAD, *(part.body for part in taken), b"]"]), notes, taken[0].key)
+    def _next(self) -> _Batch | None:
+        """The batch to publish: the one that was not stored the last time, else the oldest that waits."""
+        if self._sending is None and self._closed:
+            self._sending = self._closed.popleft()
+            self._closed_notes -= self._sending.notes
         return self._sending
 
 
@@ -292,14 +306,32 @@ async def recording(audit: Audit | None) -> AsyncIterator[None]:
             await audit.flush()
 
 
+class _Told(Struct):
+    """A batch as it is read; names that are not known are no hindrance."""
+
+    rules: str
+    way: list[str]
+    ways: list[list[Any]]
+    note: list[str]
+    notes: list[list[Any]]
+
+
+_read: Final = msgspec.json.Decoder(_Told).decode
+
+
 def batch_of(body: bytes) -> list[dict[str, Any]]:
-    """The decisions of a batch, each by its columns' names.
+    """The decisions of a batch, each by the names in it.
 
     Raises:
         ValueError: it is no batch.
     """
-    match msgspec.json.decode(body):
-        case [list() as columns, *rows] if all(isinstance(row, list) for row in rows):
-            return [dict(zip(columns, row, strict=False)) for row in rows]
-        case _:
-            raise ValueError("no batch of decisions")
+    told = _read(body)
+    ways = [dict(zip(told.way, way, strict=False)) for way in told.ways]
+    found = []
+    for row in told.notes:
+        note = dict(zip(told.note, row, strict=False))
+        try:
+            found.append({**ways[note.pop("way")], **note, "rules": told.rules})
+        except (LookupError, TypeError):
+            raise ValueError("no batch of decisions: a note names no way") from None
+    return found

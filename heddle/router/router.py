@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 from nats.aio.client import Client
@@ -29,12 +29,19 @@ from heddle.router.rules import Rules, Tier
 from heddle.router.shared_lines import SharedLines
 from heddle.schedules import due_at, pinned_tier, schedule_headers, waiting_since
 from heddle.splice import routed_body, with_task_id
-from heddle.telemetry.observer import Observer
+from heddle.telemetry.observer import Count, Observer
 
 FULL_DELAY = 1.0
 """Seconds until a message that the store refused is tried again."""
 CLOCK_SET = 1.0
 """Seconds by which the clock must move within one second, beyond that second, to have been set."""
+
+
+class _Way(NamedTuple):
+    """The queue of a worker type and tier, and how many tasks went there."""
+
+    subject: str
+    routed: Count
 
 
 @dataclass(slots=True, eq=False)
@@ -58,6 +65,7 @@ class Router:
     lines: Lines = field(default_factory=Lines)
     audit: Audit | None = None
     cancelled: Mapping[str, str] = field(default_factory=dict)
+    _ways: dict[tuple[str, str], _Way] = field(default_factory=dict)
     _near: int = 0
     _ahead: float | None = None
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -79,7 +87,7 @@ class Router:
             return None
         if delivery.stream == subjects.DEFER:
             if (tier := pinned_tier(delivery.headers)) is not None:
-                return self._dispatch(delivery, task, tier)
+                return self._dispatch(delivery, task, _id_of(task, delivery), tier)
             delivery.since = waiting_since(delivery.headers)
             due = due_at(delivery.headers)
             if 0 < due - self.clock() < NEAR and self._near < MOST_NEAR and not self._shared(subjects.tier_of_place(delivery.subject)):
@@ -102,11 +110,12 @@ class Router:
         lines = NO_LINES if leased else self.lines.last
         decision = decide(task, self.rules, self.buckets, now, size=size, waiting_since=since, lines=lines)
         if type(decision) is Dispatch:  # nearly all of them, so it is asked for in the fastest way
+            task_id = _id_of(task, delivery)
             if self.audit is not None:
-                self.audit.note(_id_of(task, delivery), task, decision, now, size, since)
+                self.audit.note(task_id, task, decision, now, size, since)
             if decision.bucket is not None:
                 self.buckets[decision.tier] = decision.bucket
-            return self._dispatch(delivery, task, decision.tier)
+            return self._dispatch(delivery, task, task_id, decision.tier)
         match decision:
             case Wait(tier=tier) | Refuse(code=Code.RATE_LIMITED, tier=str(tier)) if self._shared(tier) and not leased:
                 self._spawn(delivery, self._lease(delivery, task, self.rules.tiers[tier]))
@@ -127,13 +136,19 @@ class Router:
             left = level_of(self.rules, decision.tier, self.buckets, now)
             self.audit.note(_id_of(task, delivery), task, decision, now, len(delivery.body), delivery.since, left, told)
 
-    def _dispatch(self, delivery: Delivery, task: Routable, tier: str) -> Awaitable[None]:
-        body = routed_body(delivery.body, task, _id_of(task, delivery), tier)
+    def _dispatch(self, delivery: Delivery, task: Routable, task_id: str, tier: str) -> Awaitable[None]:
+        way = self._ways.get((task.worker_type, tier)) or self._new_way(task.worker_type, tier)
+        body = routed_body(delivery.body, task, task_id, tier)
         headers: Headers = {"Nats-Msg-Id": delivery.message_id("route")}
         if delivery.headers and (theirs := passed_on(delivery.headers)):
             headers |= theirs
-        self.observer.count(events.TASKS_ROUTED, task.worker_type, tier)
-        return self.outbox.send(subjects.routed(task.worker_type, tier), body, self._dispatched, delivery, headers)
+        way.routed.times += 1
+        return self.outbox.send(way.subject, body, self._dispatched, delivery, headers)
+
+    def _new_way(self, worker_type: str, tier: str) -> _Way:
+        way = _Way(subjects.routed(worker_type, tier), self.observer.counter(events.TASKS_ROUTED, worker_type, tier))
+        self._ways[worker_type, tier] = way
+        return way
 
     def _dispatched(self, delivery: Delivery, refused: Refused | None) -> Awaitable[None] | None:
         if refused is None:
@@ -313,6 +328,7 @@ class Router:
         )
         self.buckets = {name: bucket for name, bucket in self.buckets.items() if name in rules.tiers and name not in changed}
         self.lines.keep_only(rules, changed)
+        self._ways.clear()
         self.rules = rules
         self._no_tokens_but_leased()
         if self.audit is not None:

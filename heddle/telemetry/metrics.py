@@ -27,7 +27,7 @@ class _Counters(Collector):
         self._observer = observer
 
     def collect(self) -> Iterator[Metric]:
-        counters = dict(self._observer.counters)
+        counters = self._observer.counters
         for event in ALL_EVENTS:
             if event.buckets:
                 yield self._histogram(event)

@@ -21,7 +21,7 @@ from heddle.control.decisions import Recorded, decisions_of, explained, kept_rul
 from heddle.errors import Code
 from heddle.messages import PRIORITIES, TaskMessage
 from heddle.router import audit as auditing
-from heddle.router.audit import COLUMNS, MESSAGE_NOTES, MOST_NOTES, PART, Audit, batch_of, level_of, recording
+from heddle.router.audit import MESSAGE_NOTES, MOST_NOTES, NOTE, PART, WAY, Audit, batch_of, level_of, recording
 from heddle.router.buckets import Bucket
 from heddle.router.decide import Decision, Dispatch, Refuse, Wait, decide, explain
 from heddle.router.publishing import keep_text
@@ -200,12 +200,12 @@ async def test_the_stream_is_bounded_and_lets_the_oldest_go(ground: Ground, nats
     async with on_ground(nats_url, StreamSettings(decisions_max_bytes=1 << 20, decisions_max_age=60)) as bounded:
         config = (await js_api(bounded.client, f"STREAM.INFO.{subjects.DECISIONS}"))["config"]
         audit = Audit(bounded.client, bounded.observer, "r1", parse_rules(RULES))
-        noted(audit, 10_000)
+        noted(audit, 40_000)
         await audit.flush()
         rows = await recorded(bounded, 1)
     assert (config["max_bytes"], config["max_age"], config["discard"], config["allow_direct"]) == (1 << 20, 60 * 10**9, "old", True)
     assert rows[0]["task_id"] != "t0"
-    assert rows[-1]["task_id"] == "t9999"
+    assert rows[-1]["task_id"] == "t39999"
 
 
 async def test_notes_wait_for_a_store_that_is_away_and_each_is_stored_once(ground: Ground) -> None:
@@ -230,7 +230,7 @@ def test_when_too_many_wait_the_oldest_go_and_are_counted_and_told_once() -> Non
     observer = Observer(SimpleNamespace(log=lambda _level, message, **_: told.append(message)))
     audit = Audit(away(), observer, "r1", parse_rules(RULES))
     noted(audit, MOST_NOTES + 10 * PART)
-    assert MOST_NOTES - PART <= audit.waiting <= MOST_NOTES
+    assert MOST_NOTES - MESSAGE_NOTES <= audit.waiting <= MOST_NOTES
     assert observer.total(events.DECISIONS_LOST) == MOST_NOTES + 10 * PART - audit.waiting
     assert told == ["routing decisions are not recorded"]
 
@@ -244,7 +244,7 @@ def test_without_a_server_notes_wait_and_nothing_is_raised() -> None:
 
 def test_notes_that_fit_no_message_are_counted_as_lost() -> None:
     client, observer = away(), Observer()
-    client.max_payload = 5000
+    client.max_payload = 4500
     audit = Audit(client, observer, "r1", parse_rules(RULES))
     noted(audit, PART)
     assert (audit.waiting, observer.total(events.DECISIONS_LOST)) == (0, PART)
@@ -264,12 +264,35 @@ async def test_recording_does_nothing_without_an_audit() -> None:
         pass
 
 
-def test_a_batch_names_its_columns_and_columns_that_are_not_known_are_no_hindrance() -> None:
-    body = json.dumps([[*COLUMNS, "new"], ["t", *[None] * (len(COLUMNS) - 1), 5]]).encode()
-    assert batch_of(body)[0]["task_id"] == "t"
-    for broken in (b"{}", b"[]", b"[1]", b"[[], 5]", b"no"):
-        with pytest.raises(ValueError, match=r"."):
-            batch_of(broken)
+def a_batch(**other: Any) -> bytes:
+    way, note = dict.fromkeys(WAY) | {"new": 5}, dict.fromkeys(NOTE) | {"way": 0, "task_id": "t", "newer": 6}
+    told = {"rules": "d", "way": list(way), "ways": [list(way.values())], "note": list(note), "notes": [list(note.values())], "newest": 7}
+    return json.dumps(told | other).encode()
+
+
+def test_a_batch_names_its_columns_and_names_that_are_not_known_are_no_hindrance() -> None:
+    (row,) = batch_of(a_batch())
+    assert (row["task_id"], row["rules"], row["kind"]) == ("t", "d", None)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"{}", b"[]", b"no", b'{"rules": "d"}', a_batch(ways=[]), a_batch(notes=[[None, "t"]]), a_batch(notes=[[]]), a_batch(notes=5)],
+)
+def test_what_is_no_batch_is_no_batch(body: bytes) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        batch_of(body)
+
+
+def test_what_decisions_have_in_common_stands_in_their_batch_once() -> None:
+    audit = Audit(away(), Observer(), "r1", parse_rules(RULES))
+    noted(audit, 200)
+    audit._encode()
+    audit._close()
+    batch = audit._next()
+    assert batch is not None
+    assert len(batch.body) < 200 * 40
+    assert {(row["worker_type"], row["kind"], row["line"]) for row in batch_of(batch.body)} == {("echo", "dispatch", 7)}
 
 
 # --- explaining
@@ -321,6 +344,15 @@ async def test_a_task_is_found_however_far_back_its_decision_is(ground: Ground, 
     assert await decisions_of(ground.client, "nobody") == []
 
 
+async def test_a_batch_that_nobody_can_read_hides_no_other(ground: Ground) -> None:
+    audit = Audit(ground.client, ground.observer, "r1", parse_rules(RULES))
+    await ground.client.jetstream().publish("heddle.decisions.r1", b"[]")
+    noted(audit, 3)
+    await audit.flush()
+    await ground.client.jetstream().publish("heddle.decisions.r1", b'"t1"')
+    assert [one.at for one in await decisions_of(ground.client, "t1")] == [1001.0]
+
+
 async def test_a_text_is_kept_once_and_read_by_its_digest(ground: Ground) -> None:
     rules = parse_rules(RULES)
     for _ in range(2):
@@ -369,10 +401,11 @@ def test_what_is_rebuilt_is_what_was_explained_at_the_time(
 def last_of(audit: Audit) -> Recorded:
     """The last note, by way of its bytes."""
     audit._encode()
+    audit._close()
     batch = audit._next()
     assert batch is not None
     row = batch_of(batch.body)[-1]
-    return Recorded(**{"replica": "r1"} | row | {"more": row["more"] or {}})
+    return Recorded(**{"replica": "r1"} | row | {"more": row.get("more") or {}})
 
 
 @pytest.mark.parametrize(
