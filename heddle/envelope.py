@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final
 
 import msgspec
 import pydantic_core
-from msgspec import Meta, Raw, Struct, field
+from msgspec import Meta, Raw, Struct
 
 from heddle.messages import DEFAULT_TIER, PLAIN_TIME, TASK_ID_BYTES, TOKEN_PATTERN, Priority, TaskMessage, decode, is_name
 
@@ -21,6 +21,7 @@ _DEEP: Final = 190
 """More openings than this may be deeper than the full decoder goes."""
 _LONG_NUMBER: Final = b"0" * 4000
 """The full decoder refuses integers of more than 4,300 digits."""
+_LONG: Final = len(_LONG_NUMBER)
 _DIGITS: Final = bytes.maketrans(b"123456789", b"0" * 9)
 _COUNT: Final = 2**53
 
@@ -28,16 +29,17 @@ _Count = Annotated[int, Meta(ge=0, le=_COUNT)]
 _Ordinal = Annotated[int, Meta(ge=1, le=_COUNT)]
 
 
-class Envelope(Struct, gc=False):
-    """What the router reads of a task, made by `decode_envelope`: a TaskMessage without what the router only passes on.
+UNNAMED_TIER: Final = "".join(DEFAULT_TIER)
+"""The tier of a message that names none: DEFAULT_TIER, but an object of its own, by which it is told from the one that a message names."""
 
-    `tier` is the tier that the message names, None if it names none.
-    """
+
+class Envelope(Struct, gc=False):
+    """What the router reads of a task, made by `decode_envelope`: a TaskMessage without what the router only passes on."""
 
     worker_type: str
     task_id: Annotated[str, Meta(max_length=TASK_ID_BYTES // 4)] | None = None
     parent_task_id: str | None = None
-    tier: str | None = field(name="model_tier", default=None)
+    model_tier: str = UNNAMED_TIER
     priority: Priority = "normal"
     metadata: dict[str, Any] = {}
     expires_at: str | None = None
@@ -46,14 +48,9 @@ class Envelope(Struct, gc=False):
     hops: _Count = 0
 
     @property
-    def model_tier(self) -> str:
-        """The tier asked for."""
-        return DEFAULT_TIER if self.tier is None else self.tier
-
-    @property
     def names_tier(self) -> bool:
         """Does the message itself name the tier?"""
-        return self.tier is not None
+        return self.model_tier is not UNNAMED_TIER
 
 
 class _Object(Struct):
@@ -125,13 +122,13 @@ def _is_plain(task: _Routed | Work, body: bytes) -> bool:
     """Would `messages.decode` take it too? False says only that it has to be asked."""
     return (
         _is_name(task.worker_type)
-        and (task.tier is None or _is_name(task.tier))
+        and (task.model_tier is UNNAMED_TIER or _is_name(task.model_tier))
         and (task.parent_task_id is None or _is_token(task.parent_task_id) is not None)
         and (task.created_at is None or _plain_time(task.created_at) is not None)
         and (task.expires_at is None or _plain_time(task.expires_at) is not None)
         and len(body) - len(body.replace(b"{", b"").replace(b"[", b"")) < _DEEP  # two `count`s take twice as long
         and (body.isascii() or bool(body.decode()))
-        and (len(body) < len(_LONG_NUMBER) or _LONG_NUMBER not in body.translate(_DIGITS))
+        and (len(body) < _LONG or _LONG_NUMBER not in body.translate(_DIGITS))
     )
 
 
@@ -142,7 +139,7 @@ def _fully_decoded(body: bytes) -> tuple[TaskMessage, tuple[Any, ...]]:
         task.worker_type,
         task.task_id,
         task.parent_task_id,
-        task.model_tier if task.names_tier else None,
+        task.model_tier if task.names_tier else UNNAMED_TIER,
         task.priority,
         task.metadata,
         task.expires_at,

@@ -16,7 +16,7 @@ from heddle.envelope import Envelope, Work, decode_envelope, decode_work
 from heddle.errors import DecodeError
 from heddle.messages import RESERVED_NAMES, TaskMessage, decode
 
-READ = ["model_tier", "names_tier", *(name for name in Envelope.__struct_fields__ if name != "tier")]
+READ = ["names_tier", *Envelope.__struct_fields__]
 FIELDS = list(TaskMessage.model_fields)
 PLAIN: dict[str, Any] = {
     "task_id": "goal-1-1",

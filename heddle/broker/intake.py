@@ -171,9 +171,10 @@ class Intake:
                 await self._status(source, message)
                 return
             self.held += 1
-            if source.asked:
-                source.asked -= 1
-            if source.asked <= source.want >> 1 and (source.asked == 0 or source not in self._hungry):
+            asked = source.asked
+            if asked:
+                source.asked = asked = asked - 1
+            if asked <= source.want >> 1 and (asked == 0 or source not in self._hungry):
                 await self._used_up(source)
             try:
                 going = self._on_delivery(Delivery(message, source))

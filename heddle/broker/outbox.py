@@ -24,7 +24,7 @@ Headers = dict[str, str]
 
 REPEAT_AFTER: Final = 2.0
 """Seconds without a PubAck until a publish is sent again; below every ack_wait, so that we repeat before others do."""
-_SMALL: Final = 512 * 1024
+SMALL: Final = 512 * 1024
 """Below it a body fits with whatever headers: a stream takes 64 KiB of them, and every server 1 MiB in all (see `connect`)."""
 _UNLIMITED: Final = -1
 
@@ -73,7 +73,7 @@ class Outbox:
         self._number += 1
         token = str(self._number)
         self._waiting[token] = (then, context, subject, body, headers, self._clock())
-        if len(body) > _SMALL or not self._client.is_connected:
+        if len(body) > SMALL or not self._client.is_connected:
             return self._send_with_care(token)
         return self._client.publish(subject, body, f"{self._inbox}.{token}", headers)  # while connected it does not raise
 

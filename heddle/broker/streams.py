@@ -16,9 +16,11 @@ from heddle.errors import Refused, StreamMismatch
 from heddle.settings import StreamSettings
 from heddle.telemetry.observer import Observer
 
-SETTINGS_GENERATION: Final = 2
+SETTINGS_GENERATION: Final = 3
 """Raised whenever the settings below change: of two processes the newer updates the streams, the older runs on."""
 _GENERATION_KEY: Final = "heddle-generation"
+BURSTS_SINCE: Final = (2, 14, 0)
+"""The first nats-server that takes bursts (`allow_batched`)."""
 _CREATE_TRIES: Final = 10
 _CREATE_PAUSE: Final = 0.1
 _SECOND: Final = 10**9
@@ -36,14 +38,20 @@ _SAFE_TO_UPDATE: Final = frozenset(
         "metadata",
         "description",
         "allow_direct",
+        "allow_batched",
     }
 )
 
 Config = dict[str, Any]
 
 
-def stream_configs(settings: StreamSettings) -> list[Config]:
-    """Every stream and bucket, as JetStream's API takes them; durations in nanoseconds."""
+def stream_configs(settings: StreamSettings, server: tuple[int, int, int]) -> list[Config]:
+    """Every stream and bucket, as JetStream's API takes them; durations in nanoseconds.
+
+    Args:
+        settings: what can be set.
+        server: the server's version.
+    """
     common = {
         "no_ack": False,
         "allow_direct": True,
@@ -51,11 +59,13 @@ def stream_configs(settings: StreamSettings) -> list[Config]:
         "num_replicas": settings.replicas,
         "metadata": {_GENERATION_KEY: str(SETTINGS_GENERATION)},
     }
-    return [{**config, **common, **_duplicate_window(config)} for config in (*_queues(settings), *_logs(settings), *_buckets())]
+    return [{**config, **common, **_duplicate_window(config)} for config in (*_queues(settings, server), *_logs(settings), *_buckets())]
 
 
-def _queues(settings: StreamSettings) -> list[Config]:
+def _queues(settings: StreamSettings, server: tuple[int, int, int]) -> list[Config]:
     """Streams of work: what they acknowledged they keep until it is done, whoever made them."""
+    # With replicas one of the servers may be too old for it still, and would take the stream out of service.
+    bursts: Config = {"allow_batched": settings.replicas == 1} if server >= BURSTS_SINCE else {}
     queue: Config = {"retention": "workqueue", "discard": "new", "max_age": 0}
     return [
         {**queue, "name": subjects.GOALS, "subjects": [subjects.GOALS_INCOMING]},
@@ -75,6 +85,7 @@ def _queues(settings: StreamSettings) -> list[Config]:
             "subjects": ["heddle.tasks.*.*"],
             "discard_new_per_subject": True,
             "max_msgs_per_subject": settings.backlog_per_subject,
+            **bursts,
         },
     ]
 
@@ -178,9 +189,15 @@ def _bucket(name: str, *, max_age: int = 0, history: int = 1) -> Config:
 
 @dataclass(frozen=True, slots=True)
 class Streams:
-    """What a role must know of the streams: when each was created, in microseconds since the epoch, for derived ids."""
+    """What a role must know of the streams.
+
+    Attributes:
+        created: when each was created, in microseconds since the epoch, for derived ids.
+        bursts: does HEDDLE_TASKS take bursts?
+    """
 
     created: Mapping[str, int]
+    bursts: bool
 
 
 async def make_streams(client: Client, settings: StreamSettings, observer: Observer) -> Streams:
@@ -190,8 +207,8 @@ async def make_streams(client: Client, settings: StreamSettings, observer: Obser
         StreamMismatch: one exists with a setting that is not safe to change; both values are named.
         BrokerError: JetStream is not there or refused.
     """
-    created = {}
-    for config in stream_configs(settings):
+    created, bursts, version = {}, False, client.connected_server_version
+    for config in stream_configs(settings, (version.major, version.minor, version.patch)):
         try:
             answer = await _create(client, config)
         except Refused as refused:
@@ -199,7 +216,8 @@ async def make_streams(client: Client, settings: StreamSettings, observer: Obser
                 raise StreamMismatch(f"cannot make the stream {config['name']}: {refused}{_remedy(refused.code, config)}") from None
             answer = await _reconcile(client, config, observer)
         created[config["name"]] = _microseconds(answer["created"])
-    return Streams(created)
+        bursts = bursts or answer["config"].get("allow_batched") is True
+    return Streams(created, bursts)
 
 
 def _remedy(code: int, config: Config) -> str:

@@ -1,4 +1,4 @@
-"""What looks after an intake and an outbox: once a second they put right what was lost on the way."""
+"""What looks after what takes and publishes: once a second they put right what was lost on the way."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from collections.abc import AsyncIterator
 
 import nats.errors
 
+from heddle.broker.bursts import Bursts
 from heddle.broker.intake import Intake
 from heddle.broker.outbox import Outbox
 from heddle.broker.periodic import every
 
 
 @contextlib.asynccontextmanager
-async def looked_after(*parts: Intake | Outbox) -> AsyncIterator[None]:
+async def looked_after(*parts: Intake | Outbox | Bursts) -> AsyncIterator[None]:
     """Call `look_after` of the parts once a second, for as long as the block runs."""
 
     async def look() -> None:

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from nats.aio.client import Client
 
 from heddle import deadletters, events, subjects
+from heddle.broker.bursts import Bursts
 from heddle.broker.cancellations import who_cancelled
 from heddle.broker.connect import MAXIMUM_REACHED
 from heddle.broker.intake import Delivery, Intake, passed_on
@@ -56,10 +57,11 @@ class Router:
     rules: Rules
     observer: Observer
     replica: str
-    intake: Intake
     outbox: Outbox
+    bursts: Bursts
     leases: Leases
     shared_lines: SharedLines
+    intake: Intake = field(init=False)
     clock: Callable[[], float] = time.time
     buckets: dict[str, Bucket] = field(default_factory=dict)
     lines: Lines = field(default_factory=Lines)
@@ -143,7 +145,7 @@ class Router:
         if delivery.headers and (theirs := passed_on(delivery.headers)):
             headers |= theirs
         way.routed.times += 1
-        return self.outbox.send(way.subject, body, self._dispatched, delivery, headers)
+        return self.bursts.send(way.subject, body, self._dispatched, delivery, headers)
 
     def _new_way(self, worker_type: str, tier: str) -> _Way:
         way = _Way(subjects.routed(worker_type, tier), self.observer.counter(events.TASKS_ROUTED, worker_type, tier))

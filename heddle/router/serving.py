@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
 from nats.aio.client import Client
 
 from heddle import events, subjects
+from heddle.broker.bursts import Bursts
 from heddle.broker.cancellations import cancellations
-from heddle.broker.intake import Delivery, Intake, Source
+from heddle.broker.intake import Intake, Source
 from heddle.broker.outbox import Outbox
 from heddle.broker.periodic import every
 from heddle.broker.streams import Streams, make_consumer
@@ -46,14 +47,12 @@ async def routing(
     """Route tasks for as long as the block runs; any number of replicas share the work."""
     outbox = Outbox(client, observer)
     await outbox.start()
-
-    def on_delivery(delivery: Delivery) -> Awaitable[None] | None:
-        return router.on_task(delivery)
-
-    intake = Intake(client, settings.window, on_delivery, observer)
+    bursts = Bursts(client, outbox, observer, available=streams.bursts)
+    await bursts.start()
     audit = Audit(client, observer, replica, rules) if audit_decisions else None
     leases, lines = Leases(client, observer, time.time), SharedLines(client, observer, time.time)
-    router = Router(client, rules, observer, replica, intake, outbox, leases, lines, audit=audit)
+    router = Router(client, rules, observer, replica, outbox, bursts, leases, lines, audit=audit)
+    router.intake = intake = Intake(client, settings.window, router.on_task, observer)
 
     def source(stream: str, durable: str, filter_subject: str) -> Source:
         async def make() -> None:
@@ -81,7 +80,7 @@ async def routing(
             foreign = ForeignListeners(client, observer)
             expiry = Expiry(client, streams, ender, known.known, router.clock)
             async with (
-                looked_after(intake, outbox),
+                looked_after(intake, outbox, bursts),
                 every(1.0, router.look_at_clock, at_once=True),
                 every(SWEEP_EVERY, sweeper.round, at_once=True),
                 every(FOREIGN_EVERY, foreign.look, at_once=True),

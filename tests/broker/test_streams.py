@@ -77,7 +77,7 @@ async def test_a_stream_for_which_there_is_no_room_is_told_with_what_it_takes(na
 
 
 async def test_an_older_process_runs_on_with_a_warning(nats_url: str) -> None:
-    newer = next(config for config in stream_configs(StreamSettings()) if config["name"] == subjects.OUTCOMES)
+    newer = next(config for config in stream_configs(StreamSettings(), (2, 15, 1)) if config["name"] == subjects.OUTCOMES)
     newer |= {"max_age": 5 * 10**9, "duplicate_window": 5 * 10**9, "metadata": {"heddle-generation": str(SETTINGS_GENERATION + 1)}}
     observer = Observer()
     async with connected(nats_url, "test", observer) as client:
