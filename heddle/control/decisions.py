@@ -33,7 +33,6 @@ class Recorded:
 
     replica: str
     task_id: str
-    parent_task_id: str | None
     worker_type: str
     priority: str
     asked: str

@@ -7,7 +7,7 @@ A message on `heddle.decisions.<replica>` is one batch, a JSON object. What many
   it was given, null if it never came to one; `kind`: `dispatch`, `wait` or `refuse`; `code`: of a refusal; `rule`, `line`: what
   gave the tier (`routes[2]`, `worker_types.<name>`, or `task` for the task's own wish) and where it stands;
 - `notes`: the decisions in the order in which they were taken, arrays by the names in `note`. `way`: the number of its way, from
-  0; `task_id`, `parent_task_id`; `left`: tokens in the tier's bucket afterwards, null for a tier without a limit and where no
+  0; `task_id`; `left`: tokens in the tier's bucket afterwards, null for a tier without a limit and where no
   bucket was asked; `at`: seconds since the epoch; `size`: bytes of the message; `more`: missing, or what is not as usual:
   `generation`, `hops`, `expires_at`; `since`, since when the task had waited; of a wait `ready_at` and `give_up_at`; `metadata`,
   only those keys that some route looks at; `told`, what the store said when it and not the rules turned the task away.
@@ -41,12 +41,12 @@ from heddle.router.rules import Rules
 from heddle.telemetry.observer import Observer
 
 WAY: Final = ("worker_type", "priority", "asked", "tier", "kind", "code", "rule", "line")
-NOTE: Final = ("way", "task_id", "parent_task_id", "left", "at", "size", "more")
+NOTE: Final = ("way", "task_id", "left", "at", "size", "more")
 FLUSH_EVERY: Final = 0.25
 """Seconds between publishes."""
 MOST_NOTES: Final = 100_000
 """Notes that may wait for the store."""
-PART: Final = 16
+PART: Final = 64
 """Notes encoded at a time: they are still in the processor's cache, and no other task is held up."""
 MESSAGE_NOTES: Final = 2048
 MESSAGE_BYTES: Final = 256 * 1024
@@ -61,9 +61,11 @@ _HEADROOM: Final = 4096
 _json: Final = msgspec.json.Encoder().encode
 _NAMES: Final = b'"way":' + _json(WAY) + b',"note":' + _json(NOTE)
 
-_Way = tuple[str | None, str, str, str, str | None, str, str | None]
-"""What a way is told by: rule, worker type, priority, tier asked for and given, kind, code."""
-_Row = tuple[int, str, str | None, float | None, float, int] | tuple[int, str, str | None, float | None, float, int, dict[str, Any]]
+_Went = tuple[str | None, str, str, str, str | None]
+"""Rule, worker type, priority, tier asked for and given."""
+_Key = _Went | tuple[_Went, str, str | None]
+"""What a way is told by: of a dispatch that alone, of the others their kind and code too."""
+_Row = tuple[int, str, float | None, float, int] | tuple[int, str, float | None, float, int, dict[str, Any]]
 """A note by `NOTE`."""
 
 
@@ -90,7 +92,7 @@ class _Open:
     __slots__ = ("begun", "notes", "parts", "rows", "size", "ways")
 
     def __init__(self) -> None:
-        self.ways: dict[_Way, int] = {}
+        self.ways: dict[_Key, int] = {}
         self.rows: list[bytes] = []
         self.parts: list[bytes] = []
         self.notes = self.size = 0
@@ -138,7 +140,7 @@ class Audit:
         left: float | None = None,
         told: str | None = None,
     ) -> None:
-        """Note a decision under the rules that are followed; every 16th time the notes are encoded.
+        """Note a decision under the rules that are followed; every 64th time the notes are encoded.
 
         Args:
             task_id: the task's id, made if it came without one.
@@ -150,16 +152,18 @@ class Audit:
             left: tokens in the tier's bucket, where the decision itself does not say.
             told: what the store said, where it and not the rules turned the task away.
         """
-        kind, code = "dispatch", None
-        if type(decision) is not Dispatch:  # nearly all are one
-            kind = type(decision).__name__.lower()
-            code = decision.code.value if type(decision) is Refuse else None
-        elif decision.bucket is not None:  # it says itself what it left
-            left = decision.bucket.level
-        key = (decision.rule, task.worker_type, task.priority, task.model_tier, decision.tier, kind, code)
-        way = self._open.ways.get(key)
-        if way is None:
-            way = self._new_way(key)
+        went = (decision.rule, task.worker_type, task.priority, task.model_tier, decision.tier)
+        if type(decision) is Dispatch:  # nearly all of them
+            way = self._open.ways.get(went)
+            if way is None:
+                way = self._new_way(went, went, "dispatch", None)
+            if decision.bucket is not None:  # it says itself what it left
+                left = decision.bucket.level
+        else:
+            kind, code = ("wait", None) if type(decision) is Wait else ("refuse", decision.code.value if type(decision) is Refuse else None)
+            way = self._open.ways.get((went, kind, code))
+            if way is None:
+                way = self._new_way((went, kind, code), went, kind, code)
         more: dict[str, Any] | None = None
         if since is not None or told is not None or task.hops or task.generation or task.expires_at is not None:
             given = {"generation": task.generation, "hops": task.hops, "expires_at": task.expires_at, "since": since, "told": told}
@@ -169,11 +173,7 @@ class Audit:
         if type(decision) is Wait:
             until = {"ready_at": decision.ready_at if isfinite(decision.ready_at) else None, "give_up_at": decision.give_up_at}
             more = {**(more or {}), **until}
-        self._rows.append(
-            (way, task_id, task.parent_task_id, left, now, size)
-            if more is None
-            else (way, task_id, task.parent_task_id, left, now, size, more)
-        )
+        self._rows.append((way, task_id, left, now, size) if more is None else (way, task_id, left, now, size, more))
         if len(self._rows) >= PART:
             self._encode()
 
@@ -190,8 +190,8 @@ class Audit:
         self._lines: dict[str | None, int] = {route.label: route.line for route in rules.routes}
         self._lines |= {entry.label: entry.line for entry in rules.worker_types.values()}
 
-    def _new_way(self, key: _Way) -> int:
-        rule, worker_type, priority, asked, tier, kind, code = key
+    def _new_way(self, key: _Key, went: _Went, kind: str, code: str | None) -> int:
+        rule, worker_type, priority, asked, tier = went
         line = self._lines.get(rule)
         if line is None and rule is not None and (entry := self._entries.get(worker_type)) is not None:
             line = entry.line  # the task's own wish, which its worker type allows
@@ -216,7 +216,7 @@ class Audit:
         if batch.size + len(part) > most:
             self._lost(len(rows), f"{batch.size + len(part)} bytes are more than the server takes in one message")
         else:
-            batch.begun = batch.begun or rows[0][4]
+            batch.begun = batch.begun or rows[0][3]
             batch.parts.append(part)
             batch.notes += len(rows)
             batch.size += len(part) + 1

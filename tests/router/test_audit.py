@@ -102,13 +102,13 @@ async def test_every_decision_is_recorded_with_its_rule_line_level_digest_and_ti
         now = router.clock()
     (stored, *_) = await stored_from(ground.client, subjects.DECISIONS, 1, "heddle.decisions.*", 1)
     assert stored.subject == "heddle.decisions.r7"
-    seen = ("task_id", "parent_task_id", "worker_type", "priority", "asked", "tier", "kind", "code", "rule", "line")
+    seen = ("task_id", "worker_type", "priority", "asked", "tier", "kind", "code", "rule", "line")
     assert [tuple(row[name] for name in seen) for row in rows] == [
-        ("a", "g1", "fixed", "critical", "standard", "local", "dispatch", None, "worker_types.fixed", 8),
-        ("b", None, "echo", "normal", "standard", "standard", "dispatch", None, "task", 7),
-        ("c", None, "nobody", "normal", "standard", None, "refuse", "unknown_tier", None, None),
-        ("d", None, "limited", "normal", "standard", "slow", "dispatch", None, "worker_types.limited", 9),
-        ("e", None, "limited", "normal", "standard", "slow", "refuse", "rate_limited", "worker_types.limited", 9),
+        ("a", "fixed", "critical", "standard", "local", "dispatch", None, "worker_types.fixed", 8),
+        ("b", "echo", "normal", "standard", "standard", "dispatch", None, "task", 7),
+        ("c", "nobody", "normal", "standard", None, "refuse", "unknown_tier", None, None),
+        ("d", "limited", "normal", "standard", "slow", "dispatch", None, "worker_types.limited", 9),
+        ("e", "limited", "normal", "standard", "slow", "refuse", "rate_limited", "worker_types.limited", 9),
     ]
     assert [row["left"] for row in rows] == [1.0, None, None, 0.0, pytest.approx(0.0, abs=0.1)]
     assert {row["rules"] for row in rows} == {parse_rules(RULES).digest}
