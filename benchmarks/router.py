@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import json
 import re
 import statistics
@@ -21,15 +22,19 @@ from nats.aio.msg import Msg
 
 from benchmarks._run import RULES, middle
 from benchmarks._stage import ROUTED, TASK, Stage, cpu_seconds, ratio, resident, stage, until
-from heddle import subjects
-from heddle.broker.connect import js_api
+from heddle import events, subjects
+from heddle.broker.connect import connected, js_api
+from heddle.broker.streams import make_streams
 from heddle.envelope import decode_envelope
 from heddle.messages import TaskMessage, decode
 from heddle.router.buckets import Bucket
 from heddle.router.decide import Dispatch, decide
 from heddle.router.reading import parse_rules
 from heddle.router.rules import Rules
+from heddle.router.serving import routing
+from heddle.settings import RouterSettings, StreamSettings
 from heddle.splice import routed_body
+from heddle.telemetry.observer import Observer
 
 NUMBER = re.compile(rb'"task_id":"goal-01-(\d+)"')
 DEFERRED_RULES = RULES.replace("{local: {}}", "{local: {}, slow: {rate: 1/h, burst: 1, max_wait: 1h}}") + "  waiter: {tier: slow}\n"
@@ -311,11 +316,64 @@ def duplicate_windows(count: int, windows: Sequence[float]) -> None:
             print(line)
 
 
+# --- f: what the audit costs
+
+PHASE = 0.6
+SETTLE = 0.3
+"""Seconds that each way is looked at, and that are left out after a change, for the last notes to be published."""
+
+
+async def audited_by_turns(count: int) -> tuple[list[Rate], list[Rate]]:
+    """A router in this process that drains a full queue, with its audit and without, by turns."""
+    audited: list[Rate] = []
+    plain: list[Rate] = []
+    async with stage() as on:
+        await on.fill(count)
+        rules, observer = parse_rules(RULES), Observer()
+        async with connected(on.url, "router", observer) as client:
+            streams = await make_streams(client, StreamSettings(), observer)
+            async with routing(client, streams, rules, RouterSettings(), observer, "r1") as router:
+                audit = router.audit
+                for turn in itertools.count():
+                    router.audit = None if turn % 2 else audit
+                    await js_api(on.client, f"STREAM.PURGE.{subjects.TASKS}")
+                    await asyncio.sleep(SETTLE)
+                    before, worked, began = observer.total(events.TASKS_ROUTED), time.process_time(), time.perf_counter()
+                    await asyncio.sleep(PHASE)
+                    routed = observer.total(events.TASKS_ROUTED)
+                    if routed == count:
+                        break
+                    took, moved = time.perf_counter() - began, routed - before
+                    (plain if turn % 2 else audited).append(Rate(moved / took, (time.process_time() - worked) / moved * 1e6))
+                router.audit = audit
+    return audited, plain
+
+
+def audit_cost(rounds: int, count: int) -> None:
+    """Print the CPU per task with the audit and without."""
+    audited: list[Rate] = []
+    plain: list[Rate] = []
+    for _ in range(rounds):
+        with_it, without = asyncio.run(audited_by_turns(count))
+        pairs = min(len(with_it), len(without))
+        audited, plain = audited + with_it[:pairs], plain + without[:pairs]
+    print(
+        f"f. one router with and without its audit by turns, {len(plain)} turns of {PHASE} s: CPU µs per task: least / lower quarter / median"
+    )
+    for name, seen in (("with", audited), ("without", plain)):
+        cpu = sorted(one.cpu_us for one in seen)
+        print(f"   {name:<24} {cpu[0]:.1f} / {cpu[len(cpu) // 4]:.1f} / {statistics.median(cpu):.1f}")
+    print(f"   ratio of CPU, with : without       {ratio([o.cpu_us for o in audited], [o.cpu_us for o in plain]):.2f}   (to reach: 1.05)")
+    print(
+        f"   ratio of the rate                  {ratio([o.per_second for o in audited], [o.per_second for o in plain]):.2f}   (to reach: 0.95)"
+    )
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a small version of everything, in less than a minute")
-    parser.add_argument("--only", default="abcde", help="letters of the parts to run")
+    parser.add_argument("--only", default="abcdef", help="letters of the parts to run")
     given = parser.parse_args()
     quick: bool = given.quick
     parts: Mapping[str, Callable[[], None]] = {
@@ -324,6 +382,7 @@ def main() -> None:
         "c": lambda: added_latency(1 if quick else 5, 300 if quick else 1000),
         "d": lambda: many_waiting(1 if quick else 3, 5_000 if quick else 100_000, 300 if quick else 1000),
         "e": lambda: duplicate_windows(50_000 if quick else 600_000, (0.5, 600) if quick else (0.5, 10, 120, 600)),
+        "f": lambda: audit_cost(1 if quick else 12, 90_000 if quick else 200_000),
     }
     for letter, part in parts.items():
         if letter in given.only:
