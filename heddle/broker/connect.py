@@ -7,6 +7,7 @@ import base64
 import contextlib
 import json
 import os
+import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final, NamedTuple
@@ -34,6 +35,9 @@ NOT_LAST: Final = frozenset({10071, 10164})
 """JetStream's error codes when it has another."""
 
 _OUTBOUND_BYTES: Final = 16 << 20
+_PORT: Final = 4222
+_GREETING_WITHIN: Final = 2.0
+"""Seconds that a server may take to introduce itself."""
 
 
 @asynccontextmanager
@@ -75,6 +79,7 @@ async def _connect(
 ) -> None:
     """Open the connection; from then on `closed` is set when it is closed for good."""
     servers, shown, credentials = _servers(url), without_credentials(url), _credentials()
+    await asyncio.gather(*(_demand_encryption(server) for server in servers if server.startswith("tls://")))
     refusals: list[Exception] = []
     given_up = asyncio.Event()
 
@@ -119,8 +124,28 @@ async def _connect(
     if failure is not None:
         with contextlib.suppress(AssertionError):  # it did not come so far as to have something to close
             await client.close()
-        told = str(refusals[-1] if refusals else failure) or "no answer"
+        cause = refusals[-1] if refusals else failure
+        told = str(cause) or "no answer"
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            raise NoServer(
+                f"the server at {shown} is not trusted ({told}). If its authority is your own, name its certificate in SSL_CERT_FILE"
+            )
         raise NoServer(f"no NATS server answers at {shown} ({told}). Start one with `heddle up`, or name yours with --server or NATS_URL")
+
+
+async def _demand_encryption(server: str) -> None:
+    """nats-py speaks in the open, passwords too, with a server that asks for no TLS, whatever the address says."""
+    parts = urlsplit(server)
+    try:
+        async with asyncio.timeout(_GREETING_WITHIN):
+            reader, writer = await asyncio.open_connection(parts.hostname, parts.port or _PORT)
+            greeting = json.loads((await reader.readline()).removeprefix(b"INFO "))
+            writer.close()
+    except (OSError, ValueError, TimeoutError):
+        return  # the connection itself will say what is wrong
+    if isinstance(greeting, dict) and not greeting.get("tls_required"):
+        shown = without_credentials(server)
+        raise NoServer(f"the server at {shown} does not ask for TLS: give it a certificate, or write nats:// to speak with it unencrypted")
 
 
 @asynccontextmanager

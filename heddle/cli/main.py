@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -62,6 +63,7 @@ def _heddle(
     for stream in (sys.stdout, sys.stderr):  # what a terminal has no letters for is written as \u2026, and is no reason to fall
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    logging.getLogger("asyncio").setLevel(logging.ERROR)  # it warns of a habit of the NATS client with TLS at every disconnection
 
 
 def main() -> None:

@@ -6,11 +6,13 @@ import asyncio
 import json
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
 
 import nats.errors
 import pytest
+import trustme
 from nats.aio.client import Client
 
 from heddle import subjects
@@ -34,6 +36,56 @@ def configure(server: Server, **more: object) -> None:
 
 def users(password: str) -> dict[str, object]:
     return {"users": [{"user": "role", "password": password}]}
+
+
+@pytest.fixture
+def tls_server(tmp_path: Path) -> Iterator[Server]:
+    """A server that asks for TLS, with a certificate of an authority that nobody knows; that is `authority.pem` in the same folder."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "authority.pem"))
+    authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "server.pem"))
+    pem = str(tmp_path / "server.pem")
+    with embedded(tmp_path / "store") as server:
+        configure(server, tls={"cert_file": pem, "key_file": pem})
+        yield server
+
+
+async def tls_client(server: Server) -> bool:
+    """Connect as a user does."""
+    port = server.url.rpartition(":")[2]
+    async with connected(f"tls://localhost:{port}", "test", Observer()) as client:
+        return client.is_connected
+
+
+async def test_with_tls_in_the_address_a_server_that_asks_for_none_is_refused_before_anything_is_sent(nats_url: str) -> None:
+    address = nats_url.replace("nats://", "tls://role:s3cret@")
+    with pytest.raises(NoServer, match=r"does not ask for TLS") as refused:
+        async with connected(address, "test", Observer()):
+            pass
+    assert "s3cret" not in str(refused.value)
+
+
+async def test_a_certificate_of_an_unknown_authority_is_told_as_that(tls_server: Server) -> None:
+    async def told() -> str:
+        try:
+            await tls_client(tls_server)
+        except NoServer as error:
+            return str(error)
+        return ""
+
+    await eventually(told, lambda said: "is not trusted" in said and "SSL_CERT_FILE" in said)  # until it has read its configuration
+
+
+async def test_an_authority_of_one_s_own_is_named_in_the_environment(tls_server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(tls_server.store.parent / "authority.pem"))
+
+    async def connects() -> bool:
+        try:
+            return await tls_client(tls_server)
+        except NoServer:  # it has not read its configuration yet
+            return False
+
+    assert await eventually(connects, bool)
 
 
 async def test_a_connection_that_the_server_ends_for_good_ends_the_block(tmp_path: Path) -> None:
