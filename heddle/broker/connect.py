@@ -6,12 +6,10 @@ import asyncio
 import base64
 import contextlib
 import json
-import os
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final, NamedTuple
-from urllib.parse import urlsplit
 
 import nats
 import nats.errors
@@ -19,7 +17,8 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from heddle import events
-from heddle.errors import BrokerError, NoServer, Refused, SettingsError
+from heddle.broker.addresses import credentials_file, demand_encryption, servers_of, without_credentials
+from heddle.errors import BrokerError, NoServer, Refused
 from heddle.telemetry.observer import Observer
 
 MINIMUM_SERVER: Final = (2, 12, 0)
@@ -35,9 +34,6 @@ NOT_LAST: Final = frozenset({10071, 10164})
 """JetStream's error codes when it has another."""
 
 _OUTBOUND_BYTES: Final = 16 << 20
-_PORT: Final = 4222
-_GREETING_WITHIN: Final = 2.0
-"""Seconds that a server may take to introduce itself."""
 
 
 @asynccontextmanager
@@ -78,8 +74,8 @@ async def _connect(
     client: Client, url: str, role: str, observer: Observer, closed: asyncio.Event, *, subjects_checked: bool, timeout: float
 ) -> None:
     """Open the connection; from then on `closed` is set when it is closed for good."""
-    servers, shown, credentials = _servers(url), without_credentials(url), _credentials()
-    await asyncio.gather(*(_demand_encryption(server) for server in servers if server.startswith("tls://")))
+    servers, shown, credentials = servers_of(url), without_credentials(url), credentials_file()
+    await asyncio.gather(*(demand_encryption(server) for server in servers if server.startswith("tls://")))
     refusals: list[Exception] = []
     given_up = asyncio.Event()
 
@@ -133,21 +129,6 @@ async def _connect(
         raise NoServer(f"no NATS server answers at {shown} ({told}). Start one with `heddle up`, or name yours with --server or NATS_URL")
 
 
-async def _demand_encryption(server: str) -> None:
-    """nats-py speaks in the open, passwords too, with a server that asks for no TLS, whatever the address says."""
-    parts = urlsplit(server)
-    try:
-        async with asyncio.timeout(_GREETING_WITHIN):
-            reader, writer = await asyncio.open_connection(parts.hostname, parts.port or _PORT)
-            greeting = json.loads((await reader.readline()).removeprefix(b"INFO "))
-            writer.close()
-    except (OSError, ValueError, TimeoutError):
-        return  # the connection itself will say what is wrong
-    if isinstance(greeting, dict) and not greeting.get("tls_required"):
-        shown = without_credentials(server)
-        raise NoServer(f"the server at {shown} does not ask for TLS: give it a certificate, or write nats:// to speak with it unencrypted")
-
-
 @asynccontextmanager
 async def _while_open(client: Client, closed: asyncio.Event, shown: str) -> AsyncIterator[None]:
     """Close the client after the block; end the block if the client closes itself."""
@@ -168,40 +149,6 @@ async def _while_open(client: Client, closed: asyncio.Event, shown: str) -> Asyn
     finally:
         watching.cancel()
         await client.close()
-
-
-def without_credentials(url: str) -> str:
-    """The servers' addresses, fit for logs and errors."""
-    parts = (part.strip().rpartition("://") for part in url.split(","))
-    return ",".join(f"{scheme}{mark}{rest.rpartition('@')[2]}" for scheme, mark, rest in parts)
-
-
-def _credentials() -> str | None:
-    """The file of credentials that NATS_CREDS names; a server that asks for none would never have it read."""
-    file = os.environ.get("NATS_CREDS") or None
-    if file is not None and not os.access(file, os.R_OK):
-        raise SettingsError(f"NATS_CREDS names {file}, which cannot be read")
-    return file
-
-
-def _servers(url: str) -> list[str]:
-    """The addresses in a list with commas.
-
-    Raises:
-        NoServer: one of them cannot be read.
-    """
-    servers = [part.strip() for part in url.split(",") if part.strip()]
-    try:
-        read = [urlsplit(server if "://" in server else f"nats://{server}") for server in servers]
-        good = bool(read) and all(one.hostname and one.port != 0 for one in read)
-    except ValueError:  # its words may have a part of a password in them
-        good = False
-    if not good:
-        told = (
-            "write nats://host:4222, several with commas; a password with / # ? or a comma does not fit into it, a file for NATS_CREDS does"
-        )
-        raise NoServer(f"{without_credentials(url)!r} is no address of a NATS server: {told}")
-    return servers
 
 
 async def _first_connection(connecting: asyncio.Task[None], given_up: asyncio.Event, timeout: float) -> BaseException | None:

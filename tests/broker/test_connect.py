@@ -17,7 +17,8 @@ from nats.aio.client import Client
 
 from heddle import subjects
 from heddle.broker import connect
-from heddle.broker.connect import Stored, connected, js_api, last_on_subject, next_or_first, stored_from, submit, without_credentials
+from heddle.broker.addresses import without_credentials
+from heddle.broker.connect import Stored, connected, js_api, last_on_subject, next_or_first, stored_from, submit
 from heddle.broker.pages import count_from
 from heddle.broker.server import Server, embedded
 from heddle.errors import BrokerError, NoServer, SettingsError
