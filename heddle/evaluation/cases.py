@@ -39,6 +39,7 @@ from heddle.macros.validation import problems, validator_of
 from heddle.messages import parse_time
 from heddle.planning.offer import Offers
 from heddle.planning.plan import NOVEL_PREFIX, UNSUPPORTED
+from heddle.strict_yaml import AsJson
 
 Part = TypeVar("Part", bound=BaseModel)
 
@@ -84,16 +85,6 @@ class Case:
     tags: tuple[str, ...] = ()
     offers: Offers | None = None
     loose: bool = False
-
-
-class _Reader(yaml.SafeLoader):
-    """Reads a date as the text that it is in JSON."""
-
-
-_Reader.yaml_implicit_resolvers = {
-    first: [resolver for resolver in resolvers if resolver[0] != "tag:yaml.org,2002:timestamp"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
 
 
 class _Call(BaseModel, extra="forbid", frozen=True):
@@ -145,7 +136,7 @@ def read_text(text: str, source: str) -> Any:
         DefinitionError: it is neither.
     """
     try:
-        return json.loads(text) if source.endswith(".json") else json.loads(to_json(yaml.load(text, _Reader)))  # noqa: S506  # a SafeLoader
+        return json.loads(text) if source.endswith(".json") else json.loads(to_json(yaml.load(text, AsJson)))  # noqa: S506  # a SafeLoader
     except yaml.MarkedYAMLError as error:
         line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
         raise DefinitionError(f"{source}{line}: not YAML: {error.problem}") from None

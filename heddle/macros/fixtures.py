@@ -32,6 +32,7 @@ from heddle.macros.differences import Way
 from heddle.macros.loading import AnyMacro
 from heddle.macros.macro import explain_fields
 from heddle.macros.signatures import Where
+from heddle.strict_yaml import AsJson
 
 
 class Failing(BaseModel, frozen=True, extra="forbid"):
@@ -116,7 +117,7 @@ def read_fixture(path: Path) -> Fixture:
         DefinitionError: the file is not a fixture; it says where and why.
     """
     try:
-        parsed = yaml.load(path.read_text(encoding="utf-8"), _Reader)  # noqa: S506  # it is a SafeLoader
+        parsed = yaml.load(path.read_text(encoding="utf-8"), AsJson)  # noqa: S506  # it is a SafeLoader
         whole = to_json(parsed)
     except yaml.MarkedYAMLError as error:
         line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
@@ -134,16 +135,6 @@ def read_fixture(path: Path) -> Fixture:
 
 
 _SHAPE: Final = "a fixture has `input`, perhaps `version` and `tools`, and `output` or `fails`"
-
-
-class _Reader(yaml.SafeLoader):
-    """Reads a date as the text that it is in JSON."""
-
-
-_Reader.yaml_implicit_resolvers = {
-    first: [resolver for resolver in resolvers if resolver[0] != "tag:yaml.org,2002:timestamp"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
 
 
 def _script(value: Any) -> Script:
@@ -232,7 +223,7 @@ def shown(path: Path) -> str:
 
 def place(path: Path, way: Way) -> Where:
     """The line of a YAML file where a part of it stands, or the nearest part around it that is there."""
-    node = yaml.compose(path.read_text(encoding="utf-8"), _Reader)
+    node = yaml.compose(path.read_text(encoding="utf-8"), AsJson)
     line = 1
     for step in way:
         match node:

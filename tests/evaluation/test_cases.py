@@ -91,6 +91,7 @@ def test_json_is_read_too() -> None:
         ("[]", "c.yaml: must be a list of cases"),
         ("goal: x", "c.yaml: must be a list of cases"),
         ("[", "c.yaml:1: not YAML: "),
+        ("- goal: x\n  expect: unsupported\n  goal: y", "c.yaml:3: not YAML: 'goal' stands twice, first on line 1"),
         ("- 3", "c.yaml: case 1: it must be a mapping with `goal` and `expect`"),
         ("[{expect: unsupported}]", "c.yaml: case 1: goal: Field required"),
         ("[{goal: x}]", "c.yaml: case 1: expect: Field required"),

@@ -101,6 +101,7 @@ def test_an_entry_that_nothing_needs_is_told() -> None:
         ("- pattern: A.b > A.c\n  reason: ' '\n  expires: 2026-01-01", "an entry has"),
         ("\n- pattern: A.b\n  reason: because\n  expires: 2026-01-01", r"gate-allow\.yaml:2: pattern 'A\.b' is no sequence"),
         ("- [", "not YAML"),
+        ("- pattern: A.b > A.c\n  reason: because\n  reason: so\n  expires: 2026-01-01", "'reason' stands twice, first on line 2"),
         ("- pattern: A.b > A.c\n  reason: because\n  expires: 2026-02-31", "not YAML: day is out of range"),
         ("- pattern: A.b > A.c\n  reason: because\n  expires: 2026-02-21 10:00:00", "an entry has"),
     ],

@@ -118,6 +118,7 @@ def test_what_is_no_fixture_is_refused_with_its_path(tmp_path: Path, text: str |
         ("input: {}\noutput: 1\nfails: {error: Busy}", 3),
         ("input: {}\ntools:\n  Forge:\n    latest:\n      calls: [{anwser: 1}]\noutput: 1", 4),
         ("input: {}\ntools: [\noutput: 1", 3),
+        ("input: {a: 1}\noutput: 1\ninput: {a: 2}", 3),
     ],
 )
 def test_what_is_wrong_is_named_with_its_line(tmp_path: Path, text: str, line: int) -> None:
