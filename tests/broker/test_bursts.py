@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Self
 
+import nats.errors
 import pytest
 from nats.aio.msg import Msg
 
@@ -41,6 +42,7 @@ class Sender:
         self.bursts = Bursts(ground.client, self.outbox, ground.observer, available=available, clock=lambda: self.now)
         self.heard: dict[int, Refused | None] = {}
         self.times: Counter[int] = Counter()
+        self.fails_at = -1
         self.replies: list[Msg] = []
 
     async def __aenter__(self) -> Self:
@@ -63,6 +65,8 @@ class Sender:
     async def _hear(self, number: int, refused: Refused | None) -> None:
         self.heard[number] = refused
         self.times[number] += 1
+        if number == self.fails_at:
+            raise RuntimeError("a callback that fails")
 
     async def all_heard(self, count: int) -> None:
         async def look() -> int:
@@ -198,6 +202,28 @@ async def test_a_message_that_never_reached_the_server_is_published_again(ground
                 await going
         await sender.all_heard(BUSY + 100)
     assert sorted(await numbers(ground)) == list(range(BUSY + 100))
+    assert set(sender.times.values()) == {1}
+
+
+async def test_a_callback_that_fails_keeps_no_other_from_being_called(ground: Ground) -> None:
+    async with Sender(ground) as sender:
+        sender.fails_at = BUSY + 198
+        await sender.send(BUSY + 200)
+        await eventually(lambda: asyncio.sleep(0, sender.heard), lambda heard: BUSY + 198 in heard)
+        sender.now += REPEAT_AFTER + 1
+        await sender.bursts.look_after()
+        await sender.all_heard(BUSY + 200)
+    assert set(sender.times.values()) == {1}
+
+
+async def test_a_message_that_cannot_be_published_is_the_only_one_that_is_not(ground: Ground) -> None:
+    async with Sender(ground) as sender:
+        await sender.send(BUSY + 50)
+        with pytest.raises(nats.errors.BadHeaderError):
+            await sender.bursts.send(QUEUE, b"", sender._hear, -1, {"no header": ""})
+        await sender.send(50, first=BUSY + 50)
+        await sender.all_heard(BUSY + 100)
+    assert await numbers(ground) == list(range(BUSY + 100))
     assert set(sender.times.values()) == {1}
 
 
