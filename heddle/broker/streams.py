@@ -210,11 +210,9 @@ async def make_streams(client: Client, settings: StreamSettings, observer: Obser
     created, bursts, version = {}, False, client.connected_server_version
     for config in stream_configs(settings, (version.major, version.minor, version.patch)):
         try:
-            answer = await _create(client, config)
+            answer = await _create_or_reconcile(client, config, observer)
         except Refused as refused:
-            if refused.code != STREAM_NAME_IN_USE:
-                raise StreamMismatch(f"cannot make the stream {config['name']}: {refused}{_remedy(refused.code, config)}") from None
-            answer = await _reconcile(client, config, observer)
+            raise StreamMismatch(f"cannot make the stream {config['name']}: {refused}{_remedy(refused.code, config)}") from None
         created[config["name"]] = _microseconds(answer["created"])
         bursts = bursts or answer["config"].get("allow_batched") is True
     return Streams(created, bursts)
@@ -227,8 +225,19 @@ def _remedy(code: int, config: Config) -> str:
             return f"; it reserves {config.get('max_bytes', 0)} bytes: give JetStream more (max_file_store), or lower streams.*_max_bytes"
         case 10065:  # another stream's subjects
             return f"; another stream takes some of {', '.join(config['subjects'])}: `nats stream ls --subject='heddle.>'` shows it"
+        case 10194:  # offline
+            return "; a newer nats-server set it up: start that one again, and stay with it or turn allow_batched off before you leave it"
         case _:
             return ""
+
+
+async def _create_or_reconcile(client: Client, config: Config, observer: Observer) -> dict[str, Any]:
+    try:
+        return await _create(client, config)
+    except Refused as refused:
+        if refused.code != STREAM_NAME_IN_USE:
+            raise
+    return await _reconcile(client, config, observer)
 
 
 async def _create(client: Client, config: Config) -> dict[str, Any]:
