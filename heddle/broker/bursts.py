@@ -55,9 +55,10 @@ class _Burst:
 
     def take(self, number: int) -> Iterator[_Sent]:
         """Those of the first `number` that nobody took yet; each is done with as it is taken, so that what goes wrong with one is its own."""
-        while self.done < min(number, len(self.sent)):
-            self.done += 1
-            yield self.sent[self.done - 1]
+        end = min(number, len(self.sent))
+        while (at := self.done) < end:
+            self.done = at + 1
+            yield self.sent[at]
 
 
 class Bursts:
@@ -146,8 +147,8 @@ class Bursts:
                 await self._close(name, burst)
 
     async def _are_stored(self, burst: _Burst, number: int) -> None:
-        for then, context, *_ in burst.take(number):
-            going = then(context, None)
+        for sent in burst.take(number):
+            going = sent[0](sent[1], None)
             if going is not None:
                 await going
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -70,6 +71,17 @@ class Sender:
 
     async def all_heard(self, count: int) -> None:
         async def look() -> int:
+            return len(self.heard)
+
+        await eventually(look, lambda heard: heard == count)
+
+    async def all_heard_in_the_end(self, count: int) -> None:
+        """The same while time goes by, so that what was lost on the way is repeated."""
+
+        async def look() -> int:
+            self.now += 1
+            await self.bursts.look_after()
+            await self.outbox.look_after()
             return len(self.heard)
 
         await eventually(look, lambda heard: heard == count)
@@ -240,14 +252,28 @@ async def test_a_server_that_restarts_in_between_loses_none_and_stores_none_twic
     with embedded(tmp_path, port=port):
         await eventually(lambda: asyncio.sleep(0, client.is_connected), bool)
         await sender.send(1000, first=2000)
-
-        async def looked_after() -> int:
-            sender.now += 1
-            await sender.bursts.look_after()
-            await sender.outbox.look_after()
-            return len(sender.heard)
-
-        await eventually(looked_after, lambda heard: heard == 3000)
+        await sender.all_heard_in_the_end(3000)
         assert sorted(await numbers(ground)) == list(range(3000))
         assert set(sender.heard.values()) == {None}
+        await stack.__aexit__(None, None, None)
+
+
+@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="limits of another process are Linux's")
+async def test_a_server_whose_disk_is_full_acknowledges_nothing_that_it_did_not_store(tmp_path: Path) -> None:
+    observer = Observer()
+    with embedded(tmp_path) as server:
+        port = int(server.url.rsplit(":", 1)[1])
+        stack = connected(server.url, "test", observer)
+        client = await stack.__aenter__()
+        ground = Ground(client, await make_streams(client, StreamSettings(), observer), observer)
+        resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (1 << 16, 1 << 16))
+        sender = await Sender(ground).__aenter__()
+        await sender.send(1000)  # more than 64 KiB
+        await eventually(lambda: asyncio.sleep(0, server.log.read_text()), lambda log: "failed to store a msg" in log)
+        assert len(sender.heard) < 1000
+    with embedded(tmp_path, port=port):  # there is room again
+        await eventually(lambda: asyncio.sleep(0, client.is_connected), bool)
+        await sender.all_heard_in_the_end(1000)
+        assert sorted(await numbers(ground)) == list(range(1000))
+        assert set(sender.times.values()) == {1}
         await stack.__aexit__(None, None, None)
