@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -45,13 +45,20 @@ class _Burst:
         reply: what their reply subjects begin with; the server reads the rest.
         begun: seconds, monotonic.
         sent: the messages in order; the first has number 1.
-        stored: the first so many are known to be.
+        done: with the first so many: they are stored, or left to the outbox.
     """
 
     reply: str
     begun: float
     sent: list[_Sent] = field(default_factory=list)
-    stored: int = 0
+    done: int = 0
+
+    def take(self, number: int) -> Iterator[_Sent]:
+        """Those of the first `number` that nobody took yet; each is done with as it is taken, so that what goes wrong with one is its own."""
+        end = min(number, len(self.sent))
+        while (at := self.done) < end:
+            self.done = at + 1
+            yield self.sent[at]
 
 
 class Bursts:
@@ -140,24 +147,20 @@ class Bursts:
                 await self._close(name, burst)
 
     async def _are_stored(self, burst: _Burst, number: int) -> None:
-        newly = burst.sent[burst.stored : number]
-        burst.stored = max(burst.stored, number)
-        for then, context, *_ in newly:
-            going = then(context, None)
+        for sent in burst.take(number):
+            going = sent[0](sent[1], None)
             if going is not None:
                 await going
 
     async def _close(self, name: str, burst: _Burst) -> None:
-        """The burst is over; what it did not store is published by itself."""
-        del self._open[name]
+        """The burst is over; what it did not store is published by itself. If that raises, `look_after` goes on with the rest."""
         if self._current is burst:
             self._current = None
-        left = burst.sent[burst.stored :]
-        burst.stored = len(burst.sent)
-        if left:
+        if burst.done < len(burst.sent):
             self._rests_until = self._clock() + REST
-        for then, context, subject, body, headers in left:
+        for then, context, subject, body, headers in burst.take(len(burst.sent)):
             await self._outbox.send(subject, body, then, context, headers)
+        self._open.pop(name, None)
 
     async def look_after(self) -> None:
         """Publish again what has waited too long for its acknowledgement; called about once a second."""
@@ -166,7 +169,7 @@ class Bursts:
         now = self._clock()
         for name, burst in list(self._open.items()):
             if now - burst.begun > REPEAT_AFTER and self._open.get(name) is burst:
-                left = len(burst.sent) - burst.stored
+                left = len(burst.sent) - burst.done
                 told = "a burst was not acknowledged; publishing again"
                 self._observer.see(events.PUBLISHES_REPEATED, told, count=left, subject=burst.sent[-1][2])
                 await self._close(name, burst)

@@ -64,7 +64,6 @@ def stream_configs(settings: StreamSettings, server: tuple[int, int, int]) -> li
 
 def _queues(settings: StreamSettings, server: tuple[int, int, int]) -> list[Config]:
     """Streams of work: what they acknowledged they keep until it is done, whoever made them."""
-    # With replicas one of the servers may be too old for it still, and would take the stream out of service.
     bursts: Config = {"allow_batched": settings.replicas == 1} if server >= BURSTS_SINCE else {}
     queue: Config = {"retention": "workqueue", "discard": "new", "max_age": 0}
     return [
@@ -207,15 +206,17 @@ async def make_streams(client: Client, settings: StreamSettings, observer: Obser
         StreamMismatch: one exists with a setting that is not safe to change; both values are named.
         BrokerError: JetStream is not there or refused.
     """
-    created, bursts, version = {}, False, client.connected_server_version
+    created, alone, bursts, version = {}, True, False, client.connected_server_version
     for config in stream_configs(settings, (version.major, version.minor, version.patch)):
+        if not alone and "allow_batched" in config:
+            # One of the cluster's servers may be too old for it still, and would refuse the stream or take it out of service.
+            config["allow_batched"] = False
         try:
-            answer = await _create(client, config)
+            answer = await _create_or_reconcile(client, config, observer)
         except Refused as refused:
-            if refused.code != STREAM_NAME_IN_USE:
-                raise StreamMismatch(f"cannot make the stream {config['name']}: {refused}{_remedy(refused.code, config)}") from None
-            answer = await _reconcile(client, config, observer)
+            raise StreamMismatch(f"cannot make the stream {config['name']}: {refused}{_remedy(refused.code, config)}") from None
         created[config["name"]] = _microseconds(answer["created"])
+        alone = alone and "cluster" not in answer
         bursts = bursts or answer["config"].get("allow_batched") is True
     return Streams(created, bursts)
 
@@ -227,12 +228,27 @@ def _remedy(code: int, config: Config) -> str:
             return f"; it reserves {config.get('max_bytes', 0)} bytes: give JetStream more (max_file_store), or lower streams.*_max_bytes"
         case 10065:  # another stream's subjects
             return f"; another stream takes some of {', '.join(config['subjects'])}: `nats stream ls --subject='heddle.>'` shows it"
+        case 10194:  # offline
+            return "; a newer nats-server set it up: start that one again, and stay with it or turn allow_batched off before you leave it"
         case _:
             return ""
 
 
+async def _create_or_reconcile(client: Client, config: Config, observer: Observer) -> dict[str, Any]:
+    try:
+        return await _create(client, config)
+    except Refused as refused:
+        if refused.code != STREAM_NAME_IN_USE:
+            raise
+    return await _reconcile(client, config, observer)
+
+
 async def _create(client: Client, config: Config) -> dict[str, Any]:
-    """Make a stream; a server that is still removing the files of one of the same name is given a moment."""
+    """Make a stream; a server that is still removing the files of one of the same name is given a moment.
+
+    What is off is left out: a server refuses a setting that it does not know even so.
+    """
+    config = {key: value for key, value in config.items() if value is not False}
     for _ in range(_CREATE_TRIES - 1):
         try:
             return await js_api(client, f"STREAM.CREATE.{config['name']}", config)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Self
 
+import nats.errors
 import pytest
 from nats.aio.msg import Msg
 
@@ -41,6 +43,7 @@ class Sender:
         self.bursts = Bursts(ground.client, self.outbox, ground.observer, available=available, clock=lambda: self.now)
         self.heard: dict[int, Refused | None] = {}
         self.times: Counter[int] = Counter()
+        self.fails_at = -1
         self.replies: list[Msg] = []
 
     async def __aenter__(self) -> Self:
@@ -63,9 +66,22 @@ class Sender:
     async def _hear(self, number: int, refused: Refused | None) -> None:
         self.heard[number] = refused
         self.times[number] += 1
+        if number == self.fails_at:
+            raise RuntimeError("a callback that fails")
 
     async def all_heard(self, count: int) -> None:
         async def look() -> int:
+            return len(self.heard)
+
+        await eventually(look, lambda heard: heard == count)
+
+    async def all_heard_in_the_end(self, count: int) -> None:
+        """The same while time goes by, so that what was lost on the way is repeated."""
+
+        async def look() -> int:
+            self.now += 1
+            await self.bursts.look_after()
+            await self.outbox.look_after()
             return len(self.heard)
 
         await eventually(look, lambda heard: heard == count)
@@ -201,6 +217,28 @@ async def test_a_message_that_never_reached_the_server_is_published_again(ground
     assert set(sender.times.values()) == {1}
 
 
+async def test_a_callback_that_fails_keeps_no_other_from_being_called(ground: Ground) -> None:
+    async with Sender(ground) as sender:
+        sender.fails_at = BUSY + 198
+        await sender.send(BUSY + 200)
+        await eventually(lambda: asyncio.sleep(0, sender.heard), lambda heard: BUSY + 198 in heard)
+        sender.now += REPEAT_AFTER + 1
+        await sender.bursts.look_after()
+        await sender.all_heard(BUSY + 200)
+    assert set(sender.times.values()) == {1}
+
+
+async def test_a_message_that_cannot_be_published_is_the_only_one_that_is_not(ground: Ground) -> None:
+    async with Sender(ground) as sender:
+        await sender.send(BUSY + 50)
+        with pytest.raises(nats.errors.BadHeaderError):
+            await sender.bursts.send(QUEUE, b"", sender._hear, -1, {"no header": ""})
+        await sender.send(50, first=BUSY + 50)
+        await sender.all_heard(BUSY + 100)
+    assert await numbers(ground) == list(range(BUSY + 100))
+    assert set(sender.times.values()) == {1}
+
+
 async def test_a_server_that_restarts_in_between_loses_none_and_stores_none_twice(tmp_path: Path) -> None:
     observer = Observer()
     with embedded(tmp_path) as server:
@@ -214,14 +252,28 @@ async def test_a_server_that_restarts_in_between_loses_none_and_stores_none_twic
     with embedded(tmp_path, port=port):
         await eventually(lambda: asyncio.sleep(0, client.is_connected), bool)
         await sender.send(1000, first=2000)
-
-        async def looked_after() -> int:
-            sender.now += 1
-            await sender.bursts.look_after()
-            await sender.outbox.look_after()
-            return len(sender.heard)
-
-        await eventually(looked_after, lambda heard: heard == 3000)
+        await sender.all_heard_in_the_end(3000)
         assert sorted(await numbers(ground)) == list(range(3000))
         assert set(sender.heard.values()) == {None}
+        await stack.__aexit__(None, None, None)
+
+
+@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="limits of another process are Linux's")
+async def test_a_server_whose_disk_is_full_acknowledges_nothing_that_it_did_not_store(tmp_path: Path) -> None:
+    observer = Observer()
+    with embedded(tmp_path) as server:
+        port = int(server.url.rsplit(":", 1)[1])
+        stack = connected(server.url, "test", observer)
+        client = await stack.__aenter__()
+        ground = Ground(client, await make_streams(client, StreamSettings(), observer), observer)
+        resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (1 << 16, 1 << 16))
+        sender = await Sender(ground).__aenter__()
+        await sender.send(1000)  # more than 64 KiB
+        await eventually(lambda: asyncio.sleep(0, server.log.read_text()), lambda log: "failed to store a msg" in log)
+        assert len(sender.heard) < 1000
+    with embedded(tmp_path, port=port):  # there is room again
+        await eventually(lambda: asyncio.sleep(0, client.is_connected), bool)
+        await sender.all_heard_in_the_end(1000)
+        assert sorted(await numbers(ground)) == list(range(1000))
+        assert set(sender.times.values()) == {1}
         await stack.__aexit__(None, None, None)

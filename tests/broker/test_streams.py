@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from nats.aio.client import Client
 
 from heddle import events, subjects
 from heddle.broker.connect import connected, js_api
 from heddle.broker.streams import SETTINGS_GENERATION, make_consumer, make_streams, stream_configs
-from heddle.errors import StreamMismatch
+from heddle.errors import Refused, StreamMismatch
 from heddle.settings import StreamSettings
 from heddle.telemetry.observer import Observer
 from tests.support import on_ground
@@ -74,6 +75,36 @@ async def test_a_stream_for_which_there_is_no_room_is_told_with_what_it_takes(na
     async with connected(nats_url, "test", Observer()) as client:
         with pytest.raises(StreamMismatch, match=rf"it reserves {1 << 60} bytes: give JetStream more"):
             await make_streams(client, StreamSettings(dead_max_bytes=1 << 60), Observer())
+
+
+async def test_in_a_cluster_whose_servers_may_be_older_there_are_no_bursts(nats_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[dict[str, Any]] = []
+
+    async def clustered(client: Client, subject: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        asked.append(body or {})
+        return {**await js_api(client, subject, body), "cluster": {"leader": "one"}}
+
+    async with connected(nats_url, "test", Observer()) as client:
+        assert (await make_streams(client, StreamSettings(), Observer())).bursts  # the server was alone
+        monkeypatch.setattr("heddle.broker.streams.js_api", clustered)
+        assert not (await make_streams(client, StreamSettings(), Observer())).bursts
+        assert not (await js_api(client, f"STREAM.INFO.{subjects.TASKS}"))["config"].get("allow_batched")
+        asked.clear()
+        await make_streams(client, StreamSettings(), Observer())
+    assert not any("allow_batched" in config for config in asked)  # an older one refuses even that it is off
+
+
+async def test_a_stream_that_an_older_server_does_not_serve_is_told_with_what_to_do(nats_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def older(client: Client, subject: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        if subject == f"STREAM.INFO.{subjects.TASKS}":  # the words of 2.12.0
+            raise Refused("stream is offline: unsupported - required API level: 4, current API level: 2", 10194)
+        return await js_api(client, subject, body)
+
+    async with connected(nats_url, "test", Observer()) as client:
+        await make_streams(client, StreamSettings(backlog_per_subject=5), Observer())
+        monkeypatch.setattr("heddle.broker.streams.js_api", older)
+        with pytest.raises(StreamMismatch, match=r"HEDDLE_TASKS: stream is offline.*turn allow_batched off"):
+            await make_streams(client, StreamSettings(), Observer())
 
 
 async def test_an_older_process_runs_on_with_a_warning(nats_url: str) -> None:
