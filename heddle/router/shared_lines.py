@@ -26,6 +26,9 @@ TIMEOUT: Final = 0.5
 """Seconds that moving the end of a line may take."""
 TRY_AGAIN: Final = 1.0
 """Seconds without shared lines until they are tried again."""
+_DIFFER: Final = 60.0
+"""Seconds by which an end may be further off than anybody waits: as much as clocks are thought to differ. One that is still further off
+was written by nobody in line, and is no line."""
 
 
 class Joining(NamedTuple):
@@ -67,7 +70,8 @@ class SharedLines:
         key, rate = (tier.name, priority), tier.rate or 1.0
         line = self._lines.get(key)
         if line is None or line.rate != rate:
-            line = self._lines[key] = _Line(self, subjects.line_end(*key), rate)
+            line = self._lines[key] = _Line(self, subjects.line_end(*key, rate), rate)
+        line.longest = tier.max_wait
         try:
             return await line.join(Joining(ready_at, give_up_at))
         except (nats.errors.Error, TimeoutError) as error:
@@ -84,11 +88,16 @@ class SharedLines:
 
 @dataclass(slots=True, eq=False)
 class _Line:
-    """One line: an entry in HEDDLE_META that says when its last comes up. Those who join at the same time share a change of it."""
+    """One line: an entry in HEDDLE_META that says when its last comes up. Those who join at the same time share a change of it.
+
+    Attributes:
+        longest: seconds that a task of the tier waits at most.
+    """
 
     lines: SharedLines
     key: str
     rate: float
+    longest: float = 0.0
     end: float = 0.0
     _revision: int = 0
     _bucket: KeyValue | None = None
@@ -122,6 +131,8 @@ class _Line:
         if self._bucket is None:
             self._bucket = await self.lines.client.jetstream().key_value(subjects.META)
         while True:
+            if self.end > self.lines.clock() + self.longest + _DIFFER:
+                self.end = 0.0
             places, end = places_behind(self.end, self.rate, joining)
             if end == self.end:
                 return places  # nobody finds a place before it gives up
