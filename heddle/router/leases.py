@@ -57,6 +57,10 @@ class Leases:
         """
         return await self._desk(tier).token(priority, patience, leftovers=leftovers)
 
+    def let_go(self, tier: Tier, priority: str) -> bool:
+        """Ask no more for somebody of a lower priority, to make room for one of this; False if nobody of such asks again and again."""
+        return self._desk(tier).let_go(_rank(priority))
+
     def next_opening(self, tier: Tier, priority: str) -> float:
         """When there may be tokens again; seconds since the epoch."""
         return self._desk(tier).windows.next_opening(self.clock(), tier.kept[priority])
@@ -98,12 +102,20 @@ class _Desk:
         kept = max(self.tier.kept[priority], self.windows.all_but_the_oldest if leftovers else 0)
         if not patience and self._nothing_open(kept):
             return False
-        ask = _Ask(-PRIORITIES.index(priority), kept, next(self._number), loop.time() + patience, loop.create_future())
+        ask = _Ask(_rank(priority), kept, next(self._number), loop.time() + patience, loop.create_future())
         self._asking.append(ask)
         self._came.set()
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._serve(loop))
         return await ask.answer
+
+    def let_go(self, rank: int) -> bool:
+        now = asyncio.get_running_loop().time()
+        last = max((ask for ask in self._asking if ask.rank > rank and ask.until > now and not ask.answer.done()), default=None)
+        if last is None:
+            return False
+        _answer(last, got=False)
+        return True
 
     async def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
         """Answer everybody, the highest priority first; who has patience is asked for again when another window opens."""
@@ -184,6 +196,10 @@ class _Desk:
     def _forget_old(self, now: float) -> None:
         oldest = self.windows.open(now, 0).start
         self._spent = {window for window in self._spent if window >= oldest}
+
+
+def _rank(priority: str) -> int:
+    return -PRIORITIES.index(priority)
 
 
 def _answer(ask: _Ask, *, got: bool) -> None:

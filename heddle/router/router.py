@@ -177,8 +177,10 @@ class Router:
         else:
             place = min(max(place or due_at(delivery.headers), now), now + NEAR)  # further off only where clocks differ
             behind, until = False, min(place + NEAR, delivery.since + tier.max_wait)
-            patience = max(0.0, until - now) if self._near < MOST_NEAR else 0.0
-        with self._held(delivery):
+            patience = max(0.0, until - now)
+            if self._near >= MOST_NEAR and not self.leases.let_go(tier, task.priority):
+                patience = 0.0
+        with self._held(delivery) if patience else contextlib.nullcontext():
             got = await self.leases.token(tier, task.priority, patience=patience, leftovers=behind)
         if got and self._shared(tier.name):
             self.buckets[tier.name] = Bucket(1.0, NO_TOKENS.at)
