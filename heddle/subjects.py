@@ -109,6 +109,11 @@ def line_end(tier: str, priority: str, rate: float) -> str:
     return f"line.{tier}.{priority}.{_numbers(repr(rate))}"
 
 
+def waiting_in(tier: str, priority: str) -> str:
+    """Where HEDDLE_DEFER holds those who wait in one line."""
+    return f"heddle.defer.{tier}.{priority}.>"
+
+
 def _numbers(told: str) -> str:
     return hashlib.sha256(told.encode()).hexdigest()[:8]
 

@@ -23,6 +23,7 @@ from heddle.router.foreign import FOREIGN_EVERY, ForeignListeners
 from heddle.router.publishing import keep_text, publish_tiers
 from heddle.router.router import Router
 from heddle.router.rules import Rules
+from heddle.router.shared_lines import GAPS_EVERY
 from heddle.router.sweep import SWEEP_EVERY, Sweeper
 from heddle.settings import RouterSettings
 from heddle.telemetry.observer import Observer
@@ -79,6 +80,7 @@ async def routing(
                 looked_after(intake, outbox, bursts),
                 every(1.0, router.look_at_clock, at_once=True),
                 every(SWEEP_EVERY, sweeper.round, at_once=True),
+                every(GAPS_EVERY, router.shared_lines.close_gaps),
                 every(FOREIGN_EVERY, foreign.look, at_once=True),
                 every(EXPIRY_EVERY, expiry.round, at_once=True),
                 recording(audit),
