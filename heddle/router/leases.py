@@ -25,7 +25,7 @@ from heddle.router.windows import Windows, windows_of
 from heddle.telemetry.observer import Observer
 
 TIMEOUT: Final = 0.5
-"""Seconds a counter may take to answer."""
+"""Seconds a counter may take to answer, and those of one round together: where they are slow, nobody is held beyond its ack_wait."""
 TRY_AGAIN: Final = 1.0
 """Seconds on our own share until the counters are tried again."""
 _BREATH: Final = 0.001
@@ -122,10 +122,10 @@ class _Desk:
         while self._asking:
             self._came.clear()
             asked = sorted(ask for ask in self._asking if not ask.answer.done())
-            again = math.inf
+            again, until = math.inf, loop.time() + TIMEOUT
             for _, alike in itertools.groupby(asked, lambda ask: (ask.rank, ask.kept)):
                 asks = list(alike)
-                got, next_one = await self._take(len(asks), asks[0].kept)
+                got, next_one = await self._take(len(asks), asks[0].kept, until)
                 again = min(again, next_one)
                 for ask in asks[:got]:
                     _answer(ask, got=True)
@@ -144,9 +144,9 @@ class _Desk:
         now = self.leases.clock()
         return now >= self.away_until and all(window in self._spent for window in self.windows.open(now, kept))
 
-    async def _take(self, count: int, kept: int) -> tuple[int, float]:
-        """How many of so many tokens were got, and when there may be more; seconds since the epoch."""
-        now = self.leases.clock()
+    async def _take(self, count: int, kept: int, until: float) -> tuple[int, float]:
+        """How many of so many tokens were got, and when there may be more; seconds since the epoch. No counter is asked after `until`."""
+        now, clock = self.leases.clock(), asyncio.get_running_loop().time
         if now < self.away_until:
             return self._from_share(count, now)
         got = 0
@@ -155,6 +155,8 @@ class _Desk:
                 if got == count:
                     break  # with a large burst there are a great many windows
                 if window not in self._spent:
+                    if clock() > until:
+                        return got, now  # the next round goes on from here
                     got += await self._lease(window, count - got)
         except (nats.errors.Error, TimeoutError, ValueError) as error:
             self._gone(error, now)

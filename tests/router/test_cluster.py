@@ -116,6 +116,22 @@ async def test_who_asks_again_and_again_is_let_go_for_a_higher_priority(ground: 
     waiting[3].cancel()
 
 
+async def test_slow_counters_are_not_all_asked_in_one_round(ground: Ground) -> None:
+    """A round through all of them, for every priority, would hold tasks for longer than their ack_wait."""
+    asked = 0
+
+    async def request(*_: object, **__: object) -> SimpleNamespace:
+        nonlocal asked
+        asked += 1
+        await asyncio.sleep(0.3)
+        return SimpleNamespace(data=b'{"val": "1000"}')
+
+    tier = parse_rules(rules("{rate: 1/s, burst: 100, scope: cluster}")).tiers["shared"]
+    leases = Leases(SimpleNamespace(request=request), ground.observer, time.time)  # type: ignore[arg-type]
+    assert not any(await asyncio.gather(*(leases.token(tier, priority) for priority in ("critical", "high", "normal", "low"))))
+    assert asked <= 2
+
+
 @pytest.mark.parametrize("made", [True, False])
 async def test_where_memory_is_full_a_higher_priority_makes_room_for_itself(
     ground: Ground, made: bool, monkeypatch: pytest.MonkeyPatch
