@@ -101,13 +101,21 @@ def admission_turn(model: str) -> str:
 
 def lease(tier: str, rate: float, burst: int, window: int) -> str:
     """The counter of one window of a tier that replicas share; other numbers of the tier are other windows."""
-    numbers = hashlib.sha256(f"{rate!r}/{burst}".encode()).hexdigest()[:8]
-    return f"heddle.lease.{tier}.{numbers}.{window}"
+    return f"heddle.lease.{tier}.{_numbers(f'{rate!r}/{burst}')}.{window}"
 
 
-def line_end(tier: str, priority: str) -> str:
-    """Where HEDDLE_META keeps when the last comes up of those who wait for a tier that replicas share."""
-    return f"line.{tier}.{priority}"
+def line_end(tier: str, priority: str, rate: float) -> str:
+    """Where HEDDLE_META keeps when the last comes up of those who wait for a tier that replicas share; another rate is another line."""
+    return f"line.{tier}.{priority}.{_numbers(repr(rate))}"
+
+
+def waiting_in(tier: str, priority: str) -> str:
+    """Where HEDDLE_DEFER holds those who wait in one line."""
+    return f"heddle.defer.{tier}.{priority}.>"
+
+
+def _numbers(told: str) -> str:
+    return hashlib.sha256(told.encode()).hexdigest()[:8]
 
 
 def rules_text(digest: str) -> str:

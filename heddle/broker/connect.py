@@ -290,6 +290,16 @@ async def stored_from(client: Client, stream: str, sequence: int, subject_filter
     return await _stored(client, stream, {"batch": count, "seq": max(1, sequence), "next_by_subj": subject_filter})
 
 
+async def how_many(client: Client, stream: str, subject_filter: str) -> int:
+    """How many messages a stream holds on matching subjects.
+
+    Raises:
+        BrokerError: the stream did not answer.
+    """
+    first = await stored_from(client, stream, 1, subject_filter, 1)
+    return 1 + int(first[0].headers.get("Nats-Num-Pending", 0)) if first else 0
+
+
 async def next_or_first(client: Client, stream: str, sequence: int, subject_filter: str, count: int) -> list[Stored]:
     """The same for who goes round and round: from the stream's begin if nothing is left. The server may give fewer than `count`,
     because it stops at some number of bytes too; so fewer does not mean that the end is reached.

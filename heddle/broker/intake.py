@@ -42,9 +42,10 @@ class Delivery:
         reply: where its ack goes; it says where the message is stored, too.
         source: which consumer it came from.
         since: since when the task in it waits for a token, seconds since the epoch; None if it does not. The router's note.
+        held_since: since when it is held in memory meanwhile, by the event loop's clock; None if it never was. The router's note too.
     """
 
-    __slots__ = ("body", "headers", "reply", "since", "source", "subject")
+    __slots__ = ("body", "headers", "held_since", "reply", "since", "source", "subject")
 
     def __init__(self, message: Msg, source: Source) -> None:
         self.body: bytes = message.data
@@ -53,6 +54,7 @@ class Delivery:
         self.reply: str = message.reply
         self.source = source
         self.since: float | None = None
+        self.held_since: float | None = None
 
     @property
     def stream(self) -> str:

@@ -25,7 +25,7 @@ from heddle.router.windows import Windows, windows_of
 from heddle.telemetry.observer import Observer
 
 TIMEOUT: Final = 0.5
-"""Seconds a counter may take to answer."""
+"""Seconds a counter may take to answer, and those of one round together: where they are slow, nobody is held beyond its ack_wait."""
 TRY_AGAIN: Final = 1.0
 """Seconds on our own share until the counters are tried again."""
 _BREATH: Final = 0.001
@@ -56,6 +56,10 @@ class Leases:
             leftovers: take only what is about to be nobody's, as who came after others.
         """
         return await self._desk(tier).token(priority, patience, leftovers=leftovers)
+
+    def let_go(self, tier: Tier, priority: str) -> bool:
+        """Ask no more for somebody of a lower priority, to make room for one of this; False if nobody of such asks again and again."""
+        return self._desk(tier).let_go(_rank(priority))
 
     def next_opening(self, tier: Tier, priority: str) -> float:
         """When there may be tokens again; seconds since the epoch."""
@@ -98,22 +102,30 @@ class _Desk:
         kept = max(self.tier.kept[priority], self.windows.all_but_the_oldest if leftovers else 0)
         if not patience and self._nothing_open(kept):
             return False
-        ask = _Ask(-PRIORITIES.index(priority), kept, next(self._number), loop.time() + patience, loop.create_future())
+        ask = _Ask(_rank(priority), kept, next(self._number), loop.time() + patience, loop.create_future())
         self._asking.append(ask)
         self._came.set()
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._serve(loop))
         return await ask.answer
 
+    def let_go(self, rank: int) -> bool:
+        now = asyncio.get_running_loop().time()
+        last = max((ask for ask in self._asking if ask.rank > rank and ask.until > now and not ask.answer.done()), default=None)
+        if last is None:
+            return False
+        _answer(last, got=False)
+        return True
+
     async def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
         """Answer everybody, the highest priority first; who has patience is asked for again when another window opens."""
         while self._asking:
             self._came.clear()
             asked = sorted(ask for ask in self._asking if not ask.answer.done())
-            again = math.inf
+            again, until = math.inf, loop.time() + TIMEOUT
             for _, alike in itertools.groupby(asked, lambda ask: (ask.rank, ask.kept)):
                 asks = list(alike)
-                got, next_one = await self._take(len(asks), asks[0].kept)
+                got, next_one = await self._take(len(asks), asks[0].kept, until)
                 again = min(again, next_one)
                 for ask in asks[:got]:
                     _answer(ask, got=True)
@@ -132,9 +144,9 @@ class _Desk:
         now = self.leases.clock()
         return now >= self.away_until and all(window in self._spent for window in self.windows.open(now, kept))
 
-    async def _take(self, count: int, kept: int) -> tuple[int, float]:
-        """How many of so many tokens were got, and when there may be more; seconds since the epoch."""
-        now = self.leases.clock()
+    async def _take(self, count: int, kept: int, until: float) -> tuple[int, float]:
+        """How many of so many tokens were got, and when there may be more; seconds since the epoch. No counter is asked after `until`."""
+        now, clock = self.leases.clock(), asyncio.get_running_loop().time
         if now < self.away_until:
             return self._from_share(count, now)
         got = 0
@@ -143,6 +155,8 @@ class _Desk:
                 if got == count:
                     break  # with a large burst there are a great many windows
                 if window not in self._spent:
+                    if clock() > until:
+                        return got, now  # the next round goes on from here
                     got += await self._lease(window, count - got)
         except (nats.errors.Error, TimeoutError, ValueError) as error:
             self._gone(error, now)
@@ -184,6 +198,10 @@ class _Desk:
     def _forget_old(self, now: float) -> None:
         oldest = self.windows.open(now, 0).start
         self._spent = {window for window in self._spent if window >= oldest}
+
+
+def _rank(priority: str) -> int:
+    return -PRIORITIES.index(priority)
 
 
 def _answer(ask: _Ask, *, got: bool) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -27,6 +28,7 @@ from heddle.router.decide import NO_LINES, Dispatch, Refuse, Wait, decide
 from heddle.router.leases import Leases
 from heddle.router.places import LEAD, MOST_NEAR, NEAR, Lines
 from heddle.router.rules import Rules, Tier
+from heddle.router.shared_clock import CLOCK_SET, SharedClock
 from heddle.router.shared_lines import SharedLines
 from heddle.schedules import due_at, pinned_tier, schedule_headers, waiting_since
 from heddle.splice import routed_body, with_task_id
@@ -34,8 +36,6 @@ from heddle.telemetry.observer import Count, Observer
 
 FULL_DELAY = 1.0
 """Seconds until a message that the store refused is tried again."""
-CLOCK_SET = 1.0
-"""Seconds by which the clock must move within one second, beyond that second, to have been set."""
 
 
 class _Way(NamedTuple):
@@ -59,8 +59,8 @@ class Router:
     replica: str
     outbox: Outbox
     bursts: Bursts
-    leases: Leases
-    shared_lines: SharedLines
+    leases: Leases = field(init=False)
+    shared_lines: SharedLines = field(init=False)
     intake: Intake = field(init=False)
     clock: Callable[[], float] = time.time
     buckets: dict[str, Bucket] = field(default_factory=dict)
@@ -68,11 +68,15 @@ class Router:
     audit: Audit | None = None
     cancelled: Mapping[str, str] = field(default_factory=dict)
     _ways: dict[tuple[str, str], _Way] = field(default_factory=dict)
+    _shared_clock: SharedClock = field(init=False)
     _near: int = 0
     _ahead: float | None = None
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
+        self._shared_clock = SharedClock(lambda: self.clock())  # noqa: PLW0108  # a test may put another in its place
+        self.leases = Leases(self.client, self.observer, self._shared_clock)
+        self.shared_lines = SharedLines(self.client, self.observer, self._shared_clock)
         self._no_tokens_but_leased()
 
     def on_task(self, delivery: Delivery) -> Awaitable[None] | None:
@@ -169,15 +173,15 @@ class Router:
         """
         now = self.clock()
         if delivery.since is None:
-            behind, patience = self.shared_lines.end(tier.name, task.priority) > now, 0.0
+            behind, patience = self.shared_lines.end(tier.name, task.priority) > self._shared_clock(), 0.0
         else:
-            behind, until = False, min(max(place or due_at(delivery.headers), now) + NEAR, delivery.since + tier.max_wait)
-            patience = max(0.0, until - now) if self._near < MOST_NEAR else 0.0
-        self._near += 1
-        try:
+            place = min(max(place or due_at(delivery.headers), now), now + NEAR)  # further off only where clocks differ
+            behind, until = False, min(place + NEAR, delivery.since + tier.max_wait)
+            patience = max(0.0, until - now)
+            if self._near >= MOST_NEAR and not self.leases.let_go(tier, task.priority):
+                patience = 0.0
+        with self._held(delivery) if patience else contextlib.nullcontext():
             got = await self.leases.token(tier, task.priority, patience=patience, leftovers=behind)
-        finally:
-            self._near -= 1
         if got and self._shared(tier.name):
             self.buckets[tier.name] = Bucket(1.0, NO_TOKENS.at)
         going = self._decide(delivery, task, leased=True)
@@ -188,8 +192,8 @@ class Router:
 
     async def _wait(self, delivery: Delivery, task: Routable, wait: Wait, now: float) -> None:
         """Hold the task if its token is near, else give it a place in the broker."""
-        tier, room = self.rules.tiers[wait.tier], self._near < MOST_NEAR
-        shared = tier.scope == "cluster"
+        tier, shared = self.rules.tiers[wait.tier], self._shared(wait.tier)
+        room = self._near < MOST_NEAR and _may_be_held(delivery)
         if shared:
             place = await self._place_shared(task, wait, tier, now)
         else:
@@ -202,21 +206,28 @@ class Router:
 
     async def _place_shared(self, task: Routable, wait: Wait, tier: Tier, now: float) -> float:
         """A place in the line of all replicas; while the broker cannot tell, in our own for our part of the rate."""
-        opening = self.leases.next_opening(tier, task.priority)
-        place = await self.shared_lines.join(tier, task.priority, opening, wait.give_up_at)
+        opening, ahead = self.leases.next_opening(tier, task.priority), self._shared_clock.ahead
+        place = await self.shared_lines.join(tier, task.priority, opening, wait.give_up_at + ahead)
         if place is None:
-            own = replace(wait, ready_at=opening)
-            place = self.lines.join(own, task.priority, (tier.rate or 1.0) / self.leases.replicas, now, came_up=True, room=False)
-        return place
+            own = replace(wait, ready_at=opening - ahead)
+            return self.lines.join(own, task.priority, (tier.rate or 1.0) / self.leases.replicas, now, came_up=True, room=False)
+        return place - ahead
 
     async def _come_up(self, delivery: Delivery, task: Routable, place: float) -> None:
         """Wait in memory until the token is due, then decide afresh, under the rules of that moment."""
+        with self._held(delivery):
+            await asyncio.sleep(place - self.clock())
+        await self._decide_afresh(delivery, task)
+
+    @contextlib.contextmanager
+    def _held(self, delivery: Delivery) -> Iterator[None]:
+        if delivery.held_since is None:
+            delivery.held_since = asyncio.get_running_loop().time()
         self._near += 1
         try:
-            await asyncio.sleep(place - self.clock())
+            yield
         finally:
             self._near -= 1
-        await self._decide_afresh(delivery, task)
 
     async def _defer(self, delivery: Delivery, task: Routable, wait: Wait, place: float, now: float) -> None:
         """Write the task's place into the broker, and ack it where it was; not an attempt, and not a hop."""
@@ -356,6 +367,11 @@ class Router:
         await self.intake.quiet(grace)
         for task in self._tasks:
             task.cancel()
+
+
+def _may_be_held(delivery: Delivery) -> bool:
+    """Not again and again, beyond its ack_wait: the server would deliver it a second time, and both would wait."""
+    return delivery.held_since is None or asyncio.get_running_loop().time() - delivery.held_since < NEAR
 
 
 def _id_of(task: Routable, delivery: Delivery) -> str:

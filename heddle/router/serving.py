@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
@@ -21,11 +20,10 @@ from heddle.router.audit import Audit, recording
 from heddle.router.ending import Ender
 from heddle.router.expiry import EXPIRY_EVERY, Expiry
 from heddle.router.foreign import FOREIGN_EVERY, ForeignListeners
-from heddle.router.leases import Leases
 from heddle.router.publishing import keep_text, publish_tiers
 from heddle.router.router import Router
 from heddle.router.rules import Rules
-from heddle.router.shared_lines import SharedLines
+from heddle.router.shared_lines import GAPS_EVERY
 from heddle.router.sweep import SWEEP_EVERY, Sweeper
 from heddle.settings import RouterSettings
 from heddle.telemetry.observer import Observer
@@ -50,8 +48,7 @@ async def routing(
     bursts = Bursts(client, outbox, observer, available=streams.bursts)
     await bursts.start()
     audit = Audit(client, observer, replica, rules) if audit_decisions else None
-    leases, lines = Leases(client, observer, time.time), SharedLines(client, observer, time.time)
-    router = Router(client, rules, observer, replica, outbox, bursts, leases, lines, audit=audit)
+    router = Router(client, rules, observer, replica, outbox, bursts, audit=audit)
     router.intake = intake = Intake(client, settings.window, router.on_task, observer)
 
     def source(stream: str, durable: str, filter_subject: str) -> Source:
@@ -83,6 +80,7 @@ async def routing(
                 looked_after(intake, outbox, bursts),
                 every(1.0, router.look_at_clock, at_once=True),
                 every(SWEEP_EVERY, sweeper.round, at_once=True),
+                every(GAPS_EVERY, router.shared_lines.close_gaps),
                 every(FOREIGN_EVERY, foreign.look, at_once=True),
                 every(EXPIRY_EVERY, expiry.round, at_once=True),
                 recording(audit),

@@ -7,6 +7,7 @@ taken in equal parts, the longest would go on alone in the end while most of the
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,8 @@ from nats.aio.client import Client
 from nats.js.kv import KeyValue
 
 from heddle import events, subjects
+from heddle.broker.connect import how_many
+from heddle.errors import BrokerError
 from heddle.router.places import Key
 from heddle.router.rules import Tier
 from heddle.telemetry.observer import Observer
@@ -26,6 +29,12 @@ TIMEOUT: Final = 0.5
 """Seconds that moving the end of a line may take."""
 TRY_AGAIN: Final = 1.0
 """Seconds without shared lines until they are tried again."""
+_DIFFER: Final = 60.0
+"""Seconds by which an end may be further off than a task may wait: as much as clocks are thought to differ. One that is still further off
+was written by nobody in line, and is no line."""
+GAPS_EVERY: Final = 5.0
+_GAP: Final = 2.0
+"""Seconds from which on a gap is closed."""
 
 
 class Joining(NamedTuple):
@@ -67,12 +76,26 @@ class SharedLines:
         key, rate = (tier.name, priority), tier.rate or 1.0
         line = self._lines.get(key)
         if line is None or line.rate != rate:
-            line = self._lines[key] = _Line(self, subjects.line_end(*key), rate)
+            line = self._lines[key] = _Line(self, subjects.line_end(*key, rate), rate, tier)
+        line.tier = tier
         try:
             return await line.join(Joining(ready_at, give_up_at))
         except (nats.errors.Error, TimeoutError) as error:
             self._gone(tier.name, error)
             return None
+
+    async def close_gaps(self) -> None:
+        """Let newcomers fill the gaps that cancelled tasks left; called every few seconds.
+
+        A line ends where its last would come up if nobody were missing. Who joined since the last round may not be written down yet, so it
+        is the end of that round that is compared with how many wait.
+        """
+        for (tier, priority), line in list(self._lines.items()):
+            if line.end > self.clock() + _GAP:
+                with contextlib.suppress(BrokerError):
+                    waiting = await how_many(self.client, subjects.DEFER, subjects.waiting_in(tier, priority))
+                    line.close_gap(self.clock() + (waiting + line.tier.burst) / line.rate)
+            line.seen = line.end
 
     def _gone(self, tier: str, error: Exception) -> None:
         if self.clock() < self.away_until:
@@ -84,12 +107,18 @@ class SharedLines:
 
 @dataclass(slots=True, eq=False)
 class _Line:
-    """One line: an entry in HEDDLE_META that says when its last comes up. Those who join at the same time share a change of it."""
+    """One line: an entry in HEDDLE_META that says when its last comes up. Those who join at the same time share a change of it.
+
+    Attributes:
+        seen: the end at the last look for gaps.
+    """
 
     lines: SharedLines
     key: str
     rate: float
+    tier: Tier
     end: float = 0.0
+    seen: float = 0.0
     _revision: int = 0
     _bucket: KeyValue | None = None
     _joining: list[tuple[Joining, asyncio.Future[float]]] = field(default_factory=list)
@@ -101,6 +130,11 @@ class _Line:
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._serve())
         return await answer
+
+    def close_gap(self, latest: float) -> None:
+        """Bring the end back by as much as that of the last look is behind `latest`; of replicas that do so at once, one changes the entry."""
+        if (gap := min(self.seen, self.end) - latest) > _GAP:
+            self.end -= gap
 
     async def _serve(self) -> None:
         while self._joining:
@@ -122,6 +156,8 @@ class _Line:
         if self._bucket is None:
             self._bucket = await self.lines.client.jetstream().key_value(subjects.META)
         while True:
+            if self.end > self.lines.clock() + self.tier.max_wait + _DIFFER:
+                self.end = 0.0
             places, end = places_behind(self.end, self.rate, joining)
             if end == self.end:
                 return places  # nobody finds a place before it gives up

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
@@ -15,7 +16,10 @@ from hypothesis import strategies as st
 from heddle import events, subjects
 from heddle.broker.connect import js_api
 from heddle.router.buckets import kept_back
+from heddle.router.leases import Leases
+from heddle.router.reading import parse_rules
 from heddle.router.windows import windows_of
+from heddle.schedules import PLACE, SINCE
 from heddle.telemetry.observer import Observer
 from tests.support import Ground, assert_within, eventually, on_ground
 
@@ -94,6 +98,58 @@ async def test_without_the_counters_each_replica_goes_on_with_its_share_and_says
         times = sorted(result.metadata["hops"]["routed"] / 1000 for result in await ground.outcomes(100))
     assert ground.observer.total(events.LEASES_DEGRADED) >= 1
     assert 8 + 40 * (times[-1] - times[0] + 0.2) >= 100
+
+
+async def test_who_asks_again_and_again_is_let_go_for_a_higher_priority(ground: Ground) -> None:
+    tier = parse_rules(rules("{rate: 1/h, burst: 4, scope: cluster}")).tiers["shared"]
+    leases = Leases(ground.client, ground.observer, time.time)
+    while await leases.token(tier, "critical"):
+        pass
+    waiting = [asyncio.create_task(leases.token(tier, priority, patience=3600.0)) for priority in ("low", "normal", "low", "critical")]
+    await asyncio.sleep(0)
+    assert not leases.let_go(tier, "low")
+    for expected in (2, 0, 1):  # the lowest first, and of those who came last
+        assert leases.let_go(tier, "critical")
+        assert await waiting[expected] is False
+    assert not leases.let_go(tier, "critical")
+    assert not waiting[3].done()
+    waiting[3].cancel()
+
+
+async def test_slow_counters_are_not_all_asked_in_one_round(ground: Ground) -> None:
+    """A round through all of them, for every priority, would hold tasks for longer than their ack_wait."""
+    asked = 0
+
+    async def request(*_: object, **__: object) -> SimpleNamespace:
+        nonlocal asked
+        asked += 1
+        await asyncio.sleep(0.3)
+        return SimpleNamespace(data=b'{"val": "1000"}')
+
+    tier = parse_rules(rules("{rate: 1/s, burst: 100, scope: cluster}")).tiers["shared"]
+    leases = Leases(SimpleNamespace(request=request), ground.observer, time.time)  # type: ignore[arg-type]
+    assert not any(await asyncio.gather(*(leases.token(tier, priority) for priority in ("critical", "high", "normal", "low"))))
+    assert asked <= 2
+
+
+@pytest.mark.parametrize("made", [True, False])
+async def test_where_memory_is_full_a_higher_priority_makes_room_for_itself(
+    ground: Ground, made: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    patiences: list[float] = []
+
+    async def token(_leases: Leases, *_: object, patience: float, **_more: object) -> bool:
+        patiences.append(patience)
+        return True
+
+    monkeypatch.setattr("heddle.router.router.MOST_NEAR", 0)
+    monkeypatch.setattr(Leases, "token", token)
+    monkeypatch.setattr(Leases, "let_go", lambda *_: made)
+    async with ground.router(rules("{rate: 1/s, burst: 4, max_wait: 1h, scope: cluster}")):
+        headers = {PLACE: f"{time.time()}", SINCE: f"{time.time()}"}
+        await ground.client.request(subjects.due("shared", "critical"), b'{"worker_type": "echo", "payload": {}}', headers=headers)
+        await ground.empty(subjects.DEFER)
+    assert [patience > 0 for patience in patiences] == [made]
 
 
 async def test_why_a_counter_refused_is_told(ground: Ground) -> None:

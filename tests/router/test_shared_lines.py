@@ -17,7 +17,7 @@ from heddle.broker.connect import js_api, stored_from
 from heddle.router.reading import parse_rules
 from heddle.router.rules import Tier
 from heddle.router.shared_lines import Joining, SharedLines, places_behind
-from heddle.schedules import due_at
+from heddle.schedules import SINCE, due_at
 from heddle.telemetry.observer import Observer
 from tests.support import Ground, eventually, on_ground
 
@@ -50,7 +50,7 @@ async def join(lines: SharedLines, *, ready_at: float = 1e9, give_up_at: float =
 
 async def entry_of(ground: Ground) -> bytes:
     meta = await ground.client.jetstream().key_value(subjects.META)
-    return (await meta.get(subjects.line_end("shared", "normal"))).value or b""
+    return (await meta.get(subjects.line_end("shared", "normal", 10.0))).value or b""
 
 
 async def test_replicas_that_place_at_the_same_time_give_each_place_once(ground: Ground) -> None:
@@ -83,19 +83,49 @@ async def test_with_another_rate_there_is_another_line(ground: Ground) -> None:
     assert await join(replica(ground), rate="5/s") == 1e9
 
 
+async def test_replicas_with_different_rules_do_not_begin_each_other_s_line_again(ground: Ground) -> None:
+    ours, theirs = replica(ground), replica(ground)
+    places = [(await join(ours), await join(theirs, rate="5/s")) for _ in range(5)]
+    assert [place for place, _ in places] == pytest.approx([1e9 + number / 10 for number in range(5)], abs=1e-4)
+    assert [place for _, place in places] == pytest.approx([1e9 + number / 5 for number in range(5)], abs=1e-4)
+
+
+@pytest.mark.parametrize(("waiting", "end"), [(0, 0.4), (40, 4.4), (200, 9.9)])
+async def test_the_gap_that_cancelled_tasks_leave_is_closed_for_newcomers(ground: Ground, waiting: int, end: float) -> None:
+    lines = replica(ground)
+    await asyncio.gather(*(join(lines) for _ in range(100)))
+    await lines.close_gaps()
+    assert lines.end("shared", "normal") == pytest.approx(1e9 + 9.9, abs=1e-4)  # who has just joined may be on its way into the broker
+    for number in range(waiting):
+        await ground.client.publish(f"heddle.defer.shared.normal.x-1-{number}", b"{}")
+    await ground.client.flush()
+    await eventually(lambda: ground.waiting(subjects.DEFER), lambda stored: stored == waiting)
+    await lines.close_gaps()
+    await lines.close_gaps()
+    assert await join(lines) == pytest.approx(1e9 + end + 0.1, abs=1e-4)
+    assert await join(replica(ground)) == pytest.approx(1e9 + end + 0.2, abs=1e-4)
+
+
+async def test_an_end_further_off_than_anybody_waits_is_no_line(ground: Ground) -> None:
+    meta = await ground.client.jetstream().key_value(subjects.META)
+    await meta.put(subjects.line_end("shared", "normal", 10.0), b"10.0 32503680000.0")  # the year 3000
+    assert await join(replica(ground), give_up_at=1e9 + 3600) == 1e9
+    assert float((await entry_of(ground)).split()[1]) == 1e9
+
+
 @pytest.mark.parametrize("entry", [b"", b"\xff", b"10.0 nan", b"10.0 inf", b"10.0", b"ten soon", b"1 2 3"])
 async def test_an_entry_that_nobody_can_read_is_no_line(ground: Ground, entry: bytes) -> None:
     meta = await ground.client.jetstream().key_value(subjects.META)
-    await meta.put(subjects.line_end("shared", "normal"), entry)
+    await meta.put(subjects.line_end("shared", "normal", 10.0), entry)
     assert await join(replica(ground)) == 1e9
 
 
 async def test_a_deleted_entry_is_no_line(ground: Ground) -> None:
     lines, meta = replica(ground), await ground.client.jetstream().key_value(subjects.META)
     await join(lines)
-    await meta.delete(subjects.line_end("shared", "normal"))
+    await meta.delete(subjects.line_end("shared", "normal", 10.0))
     assert await join(lines) == 1e9
-    await meta.purge(subjects.line_end("shared", "normal"))
+    await meta.purge(subjects.line_end("shared", "normal", 10.0))
     assert await join(replica(ground)) == 1e9
 
 
@@ -121,9 +151,25 @@ async def test_what_one_of_four_replicas_took_comes_up_at_the_whole_rate(ground:
     assert [after - before for before, after in pairwise(places)] == pytest.approx([0.1] * (len(places) - 1), abs=1e-4)
 
 
+async def test_behind_a_clock_that_is_set_back_the_line_is_as_long_as_before(ground: Ground) -> None:
+    async def thirty_more() -> None:
+        for _ in range(30):
+            await ground.publish(subjects.TASKS_INCOMING, {"worker_type": "echo", "payload": {}})
+        await ground.empty(subjects.INCOMING)
+
+    async with ground.router(rules("1/s"), "r1") as router:
+        await thirty_more()
+        router.clock = lambda: time.time() - 1800
+        await thirty_more()
+        waiting = await stored_from(ground.client, subjects.DEFER, 1, "heddle.defer.>", 100)
+    places = [due_at(place.headers) - router.clock() for place in waiting if float(place.headers[SINCE]) < time.time() - 900]
+    assert places
+    assert max(places) < 120
+
+
 async def test_behind_a_line_that_nobody_stands_in_any_more_tokens_are_not_left_lying(ground: Ground) -> None:
     meta = await ground.client.jetstream().key_value(subjects.META)
-    await meta.put(subjects.line_end("shared", "normal"), f"10.0 {time.time() + 3600}".encode())
+    await meta.put(subjects.line_end("shared", "normal", 10.0), f"10.0 {time.time() + 3600}".encode())
     async with ground.router(rules(), "r1"), ground.worker():
         for _ in range(3):  # the first finds the line; those after it stand behind it, but for tokens that would be nobody's
             await ground.publish(subjects.TASKS_INCOMING, {"worker_type": "echo", "payload": {}})

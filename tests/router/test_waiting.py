@@ -11,8 +11,11 @@ import pytest
 
 from heddle import subjects
 from heddle.broker.connect import js_api, stored_from
+from heddle.router.buckets import Bucket
+from heddle.router.leases import Leases
+from heddle.router.places import NEAR
 from heddle.router.reading import parse_rules
-from heddle.schedules import PLACE
+from heddle.schedules import PLACE, SINCE
 from tests.support import Ground, assert_within, eventually, on_ground
 
 
@@ -166,12 +169,55 @@ async def test_a_clock_that_is_set_back_does_not_stop_a_tier(ground: Ground) -> 
         assert {result.status for result in await ground.outcomes(3)} == {"completed"}
 
 
+class Empty(dict[str, Bucket]):
+    """Buckets of which others take every token."""
+
+    def get(self, _name: str, _default: object = None) -> Bucket:
+        return Bucket(0.0, time.time())
+
+
+async def nothing_to_lease(_leases: Leases, *_: object, patience: float = 0.0, **_more: object) -> bool:
+    await asyncio.sleep(patience)
+    return False
+
+
+@pytest.mark.parametrize("scope", ["replica", "cluster"])
+async def test_who_finds_no_token_again_and_again_is_not_held_beyond_its_ack_wait(
+    ground: Ground, scope: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Leases, "token", nothing_to_lease)
+    async with ground.router(rules(f"{{rate: 10/s, burst: 4, max_wait: 1h, scope: {scope}}}")) as router:
+        if scope == "replica":
+            router.buckets = Empty()
+        await flood(ground, 1, "low")
+        await eventually(lambda: ground.waiting(subjects.DEFER), bool)
+        assert (await js_api(ground.client, f"CONSUMER.INFO.{subjects.INCOMING}.{subjects.ROUTER_DURABLE}"))["num_redelivered"] == 0
+
+
 async def test_a_place_that_comes_up_long_before_its_time_is_not_held(ground: Ground) -> None:
     async with ground.router(rules("{rate: 100/s, burst: 1, max_wait: 1h}")) as router, ground.worker():
         body = json.dumps({"worker_type": "echo", "payload": {}, "task_id": "t"}).encode()
         await ground.client.request(subjects.due("paced", "normal"), body, headers={PLACE: f"{router.clock() + 600}"})
         (result,) = await ground.outcomes(1)
     assert result.status == "completed"
+
+
+async def test_a_place_in_a_shared_tier_that_comes_up_long_before_its_time_is_not_held_beyond_its_ack_wait(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked_for: list[float] = []
+
+    async def token(_leases: Leases, *_: object, patience: float, **_more: object) -> bool:
+        asked_for.append(patience)
+        return True
+
+    monkeypatch.setattr(Leases, "token", token)
+    async with ground.router(rules("{rate: 100/s, burst: 2, max_wait: 1h, scope: cluster}")) as router, ground.worker():
+        body = json.dumps({"worker_type": "echo", "payload": {}, "task_id": "t"}).encode()
+        headers = {PLACE: f"{router.clock() + 600}", SINCE: f"{router.clock()}"}
+        await ground.client.request(subjects.due("paced", "normal"), body, headers=headers)
+        await ground.outcomes(1)
+    assert asked_for == [pytest.approx(2 * NEAR)]
 
 
 async def test_places_that_are_overdue_are_swept(ground: Ground) -> None:
