@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from heddle.messages import task_hash
 
@@ -99,8 +99,8 @@ def admission_turn(model: str) -> str:
     return f"{ADMISSIONS}.{hashlib.sha256(model.encode()).hexdigest()[:16]}"
 
 
-def lease(tier: str, rate: float, burst: int, window: int) -> str:
-    """The counter of one window of a tier that replicas share; other numbers of the tier are other windows."""
+def lease(tier: str, rate: float, burst: int, window: int | Literal["*"]) -> str:
+    """The counter of one window of a tier that replicas share, or of all of them; other numbers of the tier are other windows."""
     return f"heddle.lease.{tier}.{_numbers(f'{rate!r}/{burst}')}.{window}"
 
 

@@ -18,6 +18,8 @@ import nats.errors
 from nats.aio.client import Client
 
 from heddle import events, subjects
+from heddle.broker.connect import js_api
+from heddle.errors import BrokerError
 from heddle.messages import PRIORITIES
 from heddle.router.buckets import Bucket, full, ready_at, take
 from heddle.router.rules import Tier
@@ -28,6 +30,9 @@ TIMEOUT: Final = 0.5
 """Seconds a counter may take to answer, and those of one round together: where they are slow, nobody is held beyond its ack_wait."""
 TRY_AGAIN: Final = 1.0
 """Seconds on our own share until the counters are tried again."""
+MOST_COUNTERS: Final = 1000
+"""Counters of past windows that a tier keeps, beside those that may still be asked: the stream has room for 100,000, and where it runs
+out the oldest go, which may be a slow tier's that are needed still."""
 _BREATH: Final = 0.001
 """Seconds at least between two rounds of those who ask again."""
 
@@ -95,7 +100,9 @@ class _Desk:
     _number: itertools.count[int] = field(default_factory=itertools.count)
     _came: asyncio.Event = field(default_factory=asyncio.Event)
     _spent: set[int] = field(default_factory=set)
+    _begun: int = 0
     _task: asyncio.Task[None] | None = None
+    _tidying: asyncio.Task[None] | None = None
 
     async def token(self, priority: str, patience: float, *, leftovers: bool) -> bool:
         loop = asyncio.get_running_loop()
@@ -176,7 +183,20 @@ class _Desk:
         total = int(answer["val"])
         if total >= quota:
             self._spent.add(window)
+        if total == count:  # of all replicas we are the first in this window
+            self._begun += 1
+            if self._begun >= MOST_COUNTERS:
+                self._begun = 0
+                self._tidying = asyncio.create_task(self._tidy())
         return max(0, min(count, quota - (total - count)))
+
+    async def _tidy(self) -> None:
+        """Let the counters of this tier's windows go that are long over."""
+        windows = self.windows
+        counters = subjects.lease(self.tier.name, windows.rate, windows.burst, "*")
+        keep = MOST_COUNTERS + windows.burst // windows.quota
+        with contextlib.suppress(BrokerError, nats.errors.Error):  # then it is done the next time
+            await js_api(self.leases.client, f"STREAM.PURGE.{subjects.LEASES}", {"filter": counters, "keep": keep})
 
     def _from_share(self, count: int, now: float) -> tuple[int, float]:
         """Our own part of the rate: what rate / N and burst / N allow."""

@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from heddle import events, subjects
-from heddle.broker.connect import js_api
+from heddle.broker.connect import js_api, stored_from
+from heddle.router import leases as leasing
 from heddle.router.buckets import kept_back
 from heddle.router.leases import Leases
 from heddle.router.reading import parse_rules
@@ -150,6 +151,29 @@ async def test_where_memory_is_full_a_higher_priority_makes_room_for_itself(
         await ground.client.request(subjects.due("shared", "critical"), b'{"worker_type": "echo", "payload": {}}', headers=headers)
         await ground.empty(subjects.DEFER)
     assert [patience > 0 for patience in patiences] == [made]
+
+
+async def test_a_fast_tier_s_counters_go_and_a_slow_one_s_stay(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leasing, "MOST_COUNTERS", 20)
+    text = rules("{rate: 10/s, burst: 8, scope: cluster}").replace(
+        "worker_types", "  slow: {rate: 1/h, burst: 3, scope: cluster}\nworker_types"
+    )
+    tiers = parse_rules(text).tiers
+    now = 1e9
+    leases = Leases(ground.client, ground.observer, lambda: now)
+    assert await leases.token(tiers["slow"], "critical")
+
+    async def one_more() -> int:
+        nonlocal now
+        now += 0.2  # a window
+        assert await leases.token(tiers["shared"], "critical")
+        return await ground.waiting(subjects.LEASES)
+
+    for _ in range(200):
+        await one_more()
+    await eventually(one_more, lambda held: held < 80)
+    slow = subjects.lease("slow", tiers["slow"].rate or 0, 3, "*")
+    assert len(await stored_from(ground.client, subjects.LEASES, 1, slow, 10)) == 1
 
 
 async def test_why_a_counter_refused_is_told(ground: Ground) -> None:
