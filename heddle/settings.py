@@ -106,7 +106,7 @@ class FrontierSettings(Section):
 class RouterSettings(Section):
     """One router replica."""
 
-    window: int = Field(1024, ge=2, le=8192, description="Messages in flight.")
+    window: int = Field(2048, ge=2, le=8192, description="Messages in flight.")
     ack_wait: Seconds = Field(4.0, gt=0.2, description="Seconds until an unacknowledged message goes to another replica.")
 
 
