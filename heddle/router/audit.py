@@ -78,22 +78,24 @@ class _Batch(NamedTuple):
 
 
 class _Open:
-    """The batch that is being written.
+    """The batch that is being written. A note's way is a number in it, so a note never leaves it.
 
     Attributes:
-        ways: the number of each way in it, by what it is told by.
-        rows: ways, JSON already.
-        parts: notes, JSON already.
+        ways: the number of each way, by what it is told by.
+        told: the ways, JSON already.
+        rows: the last notes, no JSON yet.
+        parts: the notes before them, JSON already.
         notes: how many are in the parts.
-        size: bytes of both.
+        size: bytes of what is JSON already.
         begun: when its first decision was taken.
     """
 
-    __slots__ = ("begun", "notes", "parts", "rows", "size", "ways")
+    __slots__ = ("begun", "notes", "parts", "rows", "size", "told", "ways")
 
     def __init__(self) -> None:
         self.ways: dict[_Key, int] = {}
-        self.rows: list[bytes] = []
+        self.told: list[bytes] = []
+        self.rows: list[_Row] = []
         self.parts: list[bytes] = []
         self.notes = self.size = 0
         self.begun = 0.0
@@ -114,7 +116,6 @@ class Audit:
         self._observer = observer
         self._subject = subjects.decisions(replica)
         self._replica = replica
-        self._rows: list[_Row] = []
         self._open = _Open()
         self._closed: deque[_Batch] = deque()
         self._closed_notes = 0
@@ -127,7 +128,7 @@ class Audit:
     @property
     def waiting(self) -> int:
         """Notes that are not stored yet."""
-        return len(self._rows) + self._open.notes + self._closed_notes + (self._sending.notes if self._sending else 0)
+        return len(self._open.rows) + self._open.notes + self._closed_notes + (self._sending.notes if self._sending else 0)
 
     def note(
         self,
@@ -152,16 +153,17 @@ class Audit:
             left: tokens in the tier's bucket, where the decision itself does not say.
             told: what the store said, where it and not the rules turned the task away.
         """
+        batch = self._open
         went = (decision.rule, task.worker_type, task.priority, task.model_tier, decision.tier)
         if type(decision) is Dispatch:  # nearly all of them
-            way = self._open.ways.get(went)
+            way = batch.ways.get(went)
             if way is None:
                 way = self._new_way(went, went, "dispatch", None)
             if decision.bucket is not None:  # it says itself what it left
                 left = decision.bucket.level
         else:
             kind, code = ("wait", None) if type(decision) is Wait else ("refuse", decision.code.value if type(decision) is Refuse else None)
-            way = self._open.ways.get((went, kind, code))
+            way = batch.ways.get((went, kind, code))
             if way is None:
                 way = self._new_way((went, kind, code), went, kind, code)
         more: dict[str, Any] | None = None
@@ -173,13 +175,12 @@ class Audit:
         if type(decision) is Wait:
             until = {"ready_at": decision.ready_at if isfinite(decision.ready_at) else None, "give_up_at": decision.give_up_at}
             more = {**(more or {}), **until}
-        self._rows.append((way, task_id, left, now, size) if more is None else (way, task_id, left, now, size, more))
-        if len(self._rows) >= PART:
+        batch.rows.append((way, task_id, left, now, size) if more is None else (way, task_id, left, now, size, more))
+        if len(batch.rows) >= PART:
             self._encode()
 
     def follow(self, rules: Rules) -> None:
         """Other rules are in force from now on."""
-        self._encode()
         self._close()
         self._take(rules)
 
@@ -196,44 +197,50 @@ class Audit:
         if line is None and rule is not None and (entry := self._entries.get(worker_type)) is not None:
             line = entry.line  # the task's own wish, which its worker type allows
         row, batch = _json((worker_type, priority, asked, tier, kind, code, rule, line)), self._open
-        batch.ways[key] = number = len(batch.rows)
-        batch.rows.append(row)
+        batch.ways[key] = number = len(batch.told)
+        batch.told.append(row)
         batch.size += len(row) + 1
         return number
 
     def _encode(self) -> None:
-        """Turn the notes into bytes; of too many that wait for the store the oldest go."""
-        rows, batch = self._rows, self._open
-        if not rows:
-            return
-        self._rows = []
-        try:
-            part = _json(rows)[1:-1]
-        except (ValueError, OverflowError) as error:  # not even then may a note stand in a task's way
-            self._lost(len(rows), str(error))
-            return
-        most = self._client.max_payload - _HEADROOM
-        if batch.size + len(part) > most:
-            self._lost(len(rows), f"{batch.size + len(part)} bytes are more than the server takes in one message")
-        else:
-            batch.begun = batch.begun or rows[0][3]
-            batch.parts.append(part)
-            batch.notes += len(rows)
-            batch.size += len(part) + 1
-        if batch.notes >= MESSAGE_NOTES or batch.size >= min(MESSAGE_BYTES, most // 2):
+        """Turn the last notes into bytes; a batch that is full of them is closed, and of too many that wait for the store the oldest go."""
+        batch = self._open
+        self._write(batch)
+        if batch.notes >= MESSAGE_NOTES or batch.size >= min(MESSAGE_BYTES, self._most() // 2):
             self._close()
         while self.waiting > MOST_NOTES and self._closed:
             oldest = self._closed.popleft()
             self._closed_notes -= oldest.notes
             self._lost(oldest.notes, f"the store was away; more than {MOST_NOTES} wait")
 
+    def _most(self) -> int:
+        return self._client.max_payload - _HEADROOM
+
+    def _write(self, batch: _Open) -> None:
+        rows, batch.rows = batch.rows, []
+        if not rows:
+            return
+        try:
+            part = _json(rows)[1:-1]
+        except (ValueError, OverflowError) as error:  # not even then may a note stand in a task's way
+            self._lost(len(rows), str(error))
+            return
+        if batch.size + len(part) > self._most():
+            self._lost(len(rows), f"{batch.size + len(part)} bytes are more than the server takes in one message")
+            return
+        batch.begun = batch.begun or rows[0][3]
+        batch.parts.append(part)
+        batch.notes += len(rows)
+        batch.size += len(part) + 1
+
     def _close(self) -> None:
         """Close the batch, if there is anything in it, and begin another."""
         batch, self._open = self._open, _Open()
+        self._write(batch)
         if not batch.notes:
             return
         self._number += 1
-        body = b'{"rules":%b,%b,"ways":[%b],"notes":[%b]}' % (_json(self._digest), _NAMES, b",".join(batch.rows), b",".join(batch.parts))
+        body = b'{"rules":%b,%b,"ways":[%b],"notes":[%b]}' % (_json(self._digest), _NAMES, b",".join(batch.told), b",".join(batch.parts))
         self._closed.append(_Batch(body, batch.notes, f"{self._replica}.{int(batch.begun * 1e6)}.{self._number}"))
         self._closed_notes += batch.notes
 
@@ -247,7 +254,6 @@ class Audit:
 
     async def flush(self) -> None:
         """Publish what waits, as far as the store takes it; the rest waits for the next time."""
-        self._encode()
         last = self._open
         while self._client.is_connected:
             if self._sending is None and not self._closed and self._open is last:

@@ -196,6 +196,18 @@ async def test_many_notes_become_few_messages_in_order(ground: Ground) -> None:
     assert audit.waiting == 0
 
 
+async def test_what_is_noted_while_others_are_published_keeps_its_way(ground: Ground) -> None:
+    audit = Audit(ground.client, ground.observer, "r1", parse_rules(RULES))
+    noted(audit, MESSAGE_NOTES + 5)
+    flushing = asyncio.create_task(audit.flush())
+    await asyncio.sleep(0)  # the first batch is on its way, the second is not closed yet
+    audit.note("late", a_task(worker_type="fixed"), Dispatch("local", "worker_types.fixed", Bucket(1.0, 5.0)), 5000.0, 10, None)
+    await flushing
+    await audit.flush()
+    (late,) = [row for batch in await batches(ground) for row in batch if row["task_id"] == "late"]
+    assert (late["worker_type"], late["tier"], late["line"]) == ("fixed", "local", 8)
+
+
 async def test_the_stream_is_bounded_and_lets_the_oldest_go(ground: Ground, nats_url: str) -> None:
     async with on_ground(nats_url, StreamSettings(decisions_max_bytes=1 << 20, decisions_max_age=60)) as bounded:
         config = (await js_api(bounded.client, f"STREAM.INFO.{subjects.DECISIONS}"))["config"]
@@ -287,7 +299,6 @@ def test_what_is_no_batch_is_no_batch(body: bytes) -> None:
 def test_what_decisions_have_in_common_stands_in_their_batch_once() -> None:
     audit = Audit(away(), Observer(), "r1", parse_rules(RULES))
     noted(audit, 200)
-    audit._encode()
     audit._close()
     batch = audit._next()
     assert batch is not None
@@ -400,7 +411,6 @@ def test_what_is_rebuilt_is_what_was_explained_at_the_time(
 
 def last_of(audit: Audit) -> Recorded:
     """The last note, by way of its bytes."""
-    audit._encode()
     audit._close()
     batch = audit._next()
     assert batch is not None
