@@ -95,9 +95,11 @@ class Bursts:
 
     def send(self, subject: str, body: bytes, then: Then, context: Any, headers: Headers) -> Awaitable[None]:
         """Publish, once it is awaited; what comes of it is told as by `Outbox.send`. The headers need a `Nats-Msg-Id`."""
+        if len(body) > SMALL or not self._client.is_connected:  # the outbox takes care of both
+            return self._outbox.send(subject, body, then, context, headers)
         burst = self._current
-        if burst is None or len(body) > SMALL or not self._client.is_connected:
-            if not self._is_worth_it(body):
+        if burst is None:
+            if not self._is_worth_it():
                 return self._outbox.send(subject, body, then, context, headers)
             burst = self._begin()
         sent = burst.sent
@@ -105,14 +107,8 @@ class Bursts:
         number = len(sent)
         return self._client.publish(subject, body, f"{burst.reply}.{number}.{_APPEND if number > 1 else _START}.$FI", headers)
 
-    def _is_worth_it(self, body: bytes) -> bool:
-        return (
-            self._available
-            and (self._open or self._outbox.waiting >= BUSY)
-            and len(body) <= SMALL
-            and self._client.is_connected
-            and self._clock() >= self._rests_until
-        )
+    def _is_worth_it(self) -> bool:
+        return self._available and (bool(self._open) or self._outbox.waiting >= BUSY) and self._clock() >= self._rests_until
 
     def _begin(self) -> _Burst:
         self._number += 1

@@ -59,12 +59,15 @@ def stream_configs(settings: StreamSettings, server: tuple[int, int, int]) -> li
         "num_replicas": settings.replicas,
         "metadata": {_GENERATION_KEY: str(SETTINGS_GENERATION)},
     }
-    return [{**config, **common, **_duplicate_window(config)} for config in (*_queues(settings, server), *_logs(settings), *_buckets())]
+    return [
+        {**config, **common, **_duplicate_window(config)}
+        for config in (*_queues(settings, server), *_logs(settings), _counters(), *_buckets())
+    ]
 
 
 def _queues(settings: StreamSettings, server: tuple[int, int, int]) -> list[Config]:
     """Streams of work: what they acknowledged they keep until it is done, whoever made them."""
-    bursts: Config = {"allow_batched": settings.replicas == 1} if server >= BURSTS_SINCE else {}
+    bursts: Config = {"allow_batched": True} if server >= BURSTS_SINCE else {}
     queue: Config = {"retention": "workqueue", "discard": "new", "max_age": 0}
     return [
         {**queue, "name": subjects.GOALS, "subjects": [subjects.GOALS_INCOMING]},
@@ -143,15 +146,19 @@ def _logs(settings: StreamSettings) -> list[Config]:
             "discard": "old",
             "max_age": int(settings.sessions_max_age * _SECOND),
         },
-        {  # counters of windows that are long over go first
-            "name": subjects.LEASES,
-            "subjects": ["heddle.lease.*.*.*"],
-            "allow_msg_counter": True,
-            "max_msgs_per_subject": 1,
-            "max_msgs": 100_000,
-            "discard": "old",
-        },
     ]
+
+
+def _counters() -> Config:
+    """The stream of counters; those of windows that are long over go first."""
+    return {
+        "name": subjects.LEASES,
+        "subjects": ["heddle.lease.*.*.*"],
+        "allow_msg_counter": True,
+        "max_msgs_per_subject": 1,
+        "max_msgs": 100_000,
+        "discard": "old",
+    }
 
 
 def _buckets() -> list[Config]:

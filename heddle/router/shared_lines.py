@@ -162,7 +162,7 @@ class _Line:
             if end == self.end:
                 return places  # nobody finds a place before it gives up
             try:
-                self._revision = await self._bucket.update(self.key, f"{self.rate!r} {end:.6f}".encode(), last=self._revision)
+                self._revision = await self._bucket.update(self.key, b"%.6f" % end, last=self._revision)
             except nats.js.errors.KeyWrongLastSequenceError:
                 await self._read(self._bucket)
             else:
@@ -175,16 +175,16 @@ class _Line:
         except nats.js.errors.KeyNotFoundError as gone:
             entry = gone.entry
         self._revision = (entry.revision or 0) if entry is not None else 0
-        self.end = _end_told((entry.value or b"").decode(errors="replace"), self.rate) if entry is not None else 0.0
+        self.end = _end_told(entry.value or b"") if entry is not None else 0.0
 
 
-def _end_told(entry: str, rate: float) -> float:
-    """The end of the line by its entry; 0, which is no line, by one of another rate and by one that nobody can read."""
+def _end_told(entry: bytes) -> float:
+    """The end of the line by its entry; 0, which is no line, by one that nobody can read."""
     try:
-        for_rate, end = map(float, entry.split())
+        end = float(entry)
     except ValueError:
         return 0.0
-    return end if for_rate == rate and math.isfinite(end) else 0.0
+    return end if math.isfinite(end) else 0.0
 
 
 def places_behind(end: float, rate: float, joining: Sequence[Joining]) -> tuple[list[float], float]:

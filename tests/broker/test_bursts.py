@@ -6,8 +6,9 @@ import asyncio
 import resource
 from collections import Counter
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import nats.errors
 import pytest
@@ -15,13 +16,10 @@ from nats.aio.msg import Msg
 
 from heddle import events, subjects
 from heddle.broker.bursts import BUSY, FLOW, Bursts
-from heddle.broker.connect import MAXIMUM_REACHED, connected, js_api, stored_from
+from heddle.broker.connect import MAXIMUM_REACHED, js_api, stored_from
 from heddle.broker.outbox import REPEAT_AFTER, Outbox
 from heddle.broker.server import embedded
-from heddle.broker.streams import make_streams
 from heddle.errors import Refused
-from heddle.settings import StreamSettings
-from heddle.telemetry.observer import Observer
 from tests.support import Ground, eventually, on_ground
 
 QUEUE = subjects.routed("echo", "local")
@@ -46,16 +44,7 @@ class Sender:
         self.fails_at = -1
         self.replies: list[Msg] = []
 
-    async def __aenter__(self) -> Self:
-        await self.outbox.start()
-        await self.bursts.start()
-        await self.ground.client.subscribe(f"{self.bursts._inbox}.>", cb=self._overhear)
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        pass
-
-    async def _overhear(self, message: Msg) -> None:
+    async def overhear(self, message: Msg) -> None:
         self.replies.append(message)
 
     async def send(self, count: int, *, first: int = 0, queue: str = QUEUE) -> None:
@@ -87,6 +76,15 @@ class Sender:
         await eventually(look, lambda heard: heard == count)
 
 
+async def started(ground: Ground, *, available: bool = True) -> Sender:
+    """One that listens to what comes of what it sends."""
+    sender = Sender(ground, available=available)
+    await sender.outbox.start()
+    await sender.bursts.start()
+    await ground.client.subscribe(f"{sender.bursts._inbox}.>", cb=sender.overhear)
+    return sender
+
+
 async def numbers(ground: Ground) -> list[int]:
     """What the stream holds, in its order."""
     found, at = [], 1
@@ -97,10 +95,10 @@ async def numbers(ground: Ground) -> list[int]:
 
 
 async def test_many_are_stored_in_order_each_once_with_few_acknowledgements(ground: Ground) -> None:
-    async with Sender(ground) as sender:
-        await sender.send(1000)
-        await sender.all_heard(1000)
-        await ground.client.flush()
+    sender = await started(ground)
+    await sender.send(1000)
+    await sender.all_heard(1000)
+    await ground.client.flush()
     assert await numbers(ground) == list(range(1000))
     assert set(sender.heard.values()) == {None}
     assert set(sender.times.values()) == {1}
@@ -108,16 +106,16 @@ async def test_many_are_stored_in_order_each_once_with_few_acknowledgements(grou
 
 
 async def test_few_are_not_worth_a_burst(ground: Ground) -> None:
-    async with Sender(ground) as sender:
-        await sender.send(BUSY)
-        await sender.all_heard(BUSY)
+    sender = await started(ground)
+    await sender.send(BUSY)
+    await sender.all_heard(BUSY)
     assert not sender.replies
 
 
 async def test_where_the_stream_takes_none_there_are_none(ground: Ground) -> None:
-    async with Sender(ground, available=False) as sender:
-        await sender.send(500)
-        await sender.all_heard(500)
+    sender = await started(ground, available=False)
+    await sender.send(500)
+    await sender.all_heard(500)
     assert not sender.replies
     assert await numbers(ground) == list(range(500))
 
@@ -129,24 +127,24 @@ async def change_queue(ground: Ground, **settings: Any) -> None:
 
 async def test_a_stream_that_takes_none_any_more_stores_them_all_the_same(ground: Ground) -> None:
     await change_queue(ground, allow_batched=False)
-    async with Sender(ground) as sender:
-        await sender.send(500)
-        await sender.all_heard(500)
-        assert set(sender.heard.values()) == {None}
-        told = len(sender.replies)
-        assert told
-        await sender.send(500, first=500)  # for a while no burst is tried
-        await sender.all_heard(1000)
-        await ground.client.flush()
+    sender = await started(ground)
+    await sender.send(500)
+    await sender.all_heard(500)
+    assert set(sender.heard.values()) == {None}
+    told = len(sender.replies)
+    assert told
+    await sender.send(500, first=500)  # for a while no burst is tried
+    await sender.all_heard(1000)
+    await ground.client.flush()
     assert len(sender.replies) == told
     assert sorted(await numbers(ground)) == list(range(1000))
 
 
 async def test_at_a_queue_s_cap_each_that_has_no_place_is_refused_by_itself(ground: Ground) -> None:
     await change_queue(ground, max_msgs_per_subject=200)
-    async with Sender(ground) as sender:
-        await sender.send(500)
-        await sender.all_heard(500)
+    sender = await started(ground)
+    await sender.send(500)
+    await sender.all_heard(500)
     stored = set(await numbers(ground))
     assert len(stored) == 200
     assert {number for number, refused in sender.heard.items() if refused is None} == stored
@@ -156,124 +154,120 @@ async def test_at_a_queue_s_cap_each_that_has_no_place_is_refused_by_itself(grou
 
 async def test_a_full_queue_does_not_keep_others_from_theirs(ground: Ground) -> None:
     await change_queue(ground, max_msgs_per_subject=100)
-    async with Sender(ground) as sender:
-        for number in range(300):
-            await sender.send(1, first=2 * number)
-            await sender.send(1, first=2 * number + 1, queue=subjects.routed("other", "local") if number < 100 else QUEUE)
-        await sender.all_heard(600)
+    sender = await started(ground)
+    for number in range(300):
+        await sender.send(1, first=2 * number)
+        await sender.send(1, first=2 * number + 1, queue=subjects.routed("other", "local") if number < 100 else QUEUE)
+    await sender.all_heard(600)
     assert await ground.waiting(subjects.TASKS) == 200
     assert sum(refused is None for refused in sender.heard.values()) == 200
 
 
 async def test_what_is_sent_twice_is_stored_once_and_heard_of_twice(ground: Ground) -> None:
-    async with Sender(ground) as sender:
-        for _ in range(2):
-            await sender.send(300)
-        await eventually(lambda: asyncio.sleep(0, sum(sender.times.values())), lambda heard: heard == 600)
+    sender = await started(ground)
+    for _ in range(2):
         await sender.send(300)
-        await eventually(lambda: asyncio.sleep(0, sum(sender.times.values())), lambda heard: heard == 900)
+    await eventually(lambda: asyncio.sleep(0, sum(sender.times.values())), lambda heard: heard == 600)
+    await sender.send(300)
+    await eventually(lambda: asyncio.sleep(0, sum(sender.times.values())), lambda heard: heard == 900)
     assert await numbers(ground) == list(range(300))
     assert set(sender.heard.values()) == {None}
     assert set(sender.times.values()) == {3}
 
 
 async def test_replicas_send_bursts_into_one_stream_at_the_same_time(ground: Ground) -> None:
-    async with Sender(ground) as one, Sender(ground) as two, Sender(ground) as three:
-        for turn in range(5):
-            await asyncio.gather(*(who.send(200, first=10_000 * at + 200 * turn) for at, who in enumerate((one, two, three))))
-        for who in (one, two, three):
-            await who.all_heard(1000)
+    one = await started(ground)
+    two = await started(ground)
+    three = await started(ground)
+    for turn in range(5):
+        await asyncio.gather(*(who.send(200, first=10_000 * at + 200 * turn) for at, who in enumerate((one, two, three))))
+    for who in (one, two, three):
+        await who.all_heard(1000)
     found = await numbers(ground)
     assert sorted(found) == [10_000 * at + number for at in range(3) for number in range(1000)]
     assert all(set(who.times.values()) == {1} for who in (one, two, three))
 
 
 async def test_acknowledgements_that_are_lost_are_made_up_for_by_publishing_again(ground: Ground) -> None:
-    async with Sender(ground) as sender:
-        sender.bursts._inbox = ground.client.new_inbox()  # where nobody listens
-        await sender.send(BUSY + 200)
-        await ground.client.flush()
-        await eventually(lambda: ground.waiting(subjects.TASKS), lambda stored: stored == BUSY + 200)
-        assert len(sender.heard) <= BUSY
-        sender.now += REPEAT_AFTER + 1
-        await sender.bursts.look_after()
-        await sender.all_heard(BUSY + 200)
+    sender = await started(ground)
+    sender.bursts._inbox = ground.client.new_inbox()  # where nobody listens
+    await sender.send(BUSY + 200)
+    await ground.client.flush()
+    await eventually(lambda: ground.waiting(subjects.TASKS), lambda stored: stored == BUSY + 200)
+    assert len(sender.heard) <= BUSY
+    sender.now += REPEAT_AFTER + 1
+    await sender.bursts.look_after()
+    await sender.all_heard(BUSY + 200)
     assert await numbers(ground) == list(range(BUSY + 200))
     assert ground.observer.total(events.PUBLISHES_REPEATED) == 1
     assert set(sender.times.values()) == {1}
 
 
 async def test_a_message_that_never_reached_the_server_is_published_again(ground: Ground) -> None:
-    async with Sender(ground) as sender:
-        await sender.send(BUSY)
-        for number in range(BUSY, BUSY + 100):
-            going = sender.bursts.send(QUEUE, b"%d" % number, sender._hear, number, {"Nats-Msg-Id": f"m{number}"})
-            if number == BUSY + 50:
-                going.close()  # type: ignore[attr-defined]
-            else:
-                await going
-        await sender.all_heard(BUSY + 100)
+    sender = await started(ground)
+    await sender.send(BUSY)
+    for number in range(BUSY, BUSY + 100):
+        going = sender.bursts.send(QUEUE, b"%d" % number, sender._hear, number, {"Nats-Msg-Id": f"m{number}"})
+        if number == BUSY + 50:
+            going.close()  # type: ignore[attr-defined]
+        else:
+            await going
+    await sender.all_heard(BUSY + 100)
     assert sorted(await numbers(ground)) == list(range(BUSY + 100))
     assert set(sender.times.values()) == {1}
 
 
 async def test_a_callback_that_fails_keeps_no_other_from_being_called(ground: Ground) -> None:
-    async with Sender(ground) as sender:
-        sender.fails_at = BUSY + 198
-        await sender.send(BUSY + 200)
-        await eventually(lambda: asyncio.sleep(0, sender.heard), lambda heard: BUSY + 198 in heard)
-        sender.now += REPEAT_AFTER + 1
-        await sender.bursts.look_after()
-        await sender.all_heard(BUSY + 200)
+    sender = await started(ground)
+    sender.fails_at = BUSY + 198
+    await sender.send(BUSY + 200)
+    await eventually(lambda: asyncio.sleep(0, sender.heard), lambda heard: BUSY + 198 in heard)
+    sender.now += REPEAT_AFTER + 1
+    await sender.bursts.look_after()
+    await sender.all_heard(BUSY + 200)
     assert set(sender.times.values()) == {1}
 
 
 async def test_a_message_that_cannot_be_published_is_the_only_one_that_is_not(ground: Ground) -> None:
-    async with Sender(ground) as sender:
-        await sender.send(BUSY + 50)
-        with pytest.raises(nats.errors.BadHeaderError):
-            await sender.bursts.send(QUEUE, b"", sender._hear, -1, {"no header": ""})
-        await sender.send(50, first=BUSY + 50)
-        await sender.all_heard(BUSY + 100)
+    sender = await started(ground)
+    await sender.send(BUSY + 50)
+    with pytest.raises(nats.errors.BadHeaderError):
+        await sender.bursts.send(QUEUE, b"", sender._hear, -1, {"no header": ""})
+    await sender.send(50, first=BUSY + 50)
+    await sender.all_heard(BUSY + 100)
     assert await numbers(ground) == list(range(BUSY + 100))
     assert set(sender.times.values()) == {1}
 
 
 async def test_a_server_that_restarts_in_between_loses_none_and_stores_none_twice(tmp_path: Path) -> None:
-    observer = Observer()
+    stack = AsyncExitStack()
     with embedded(tmp_path) as server:
-        port = int(server.url.rsplit(":", 1)[1])
-        stack = connected(server.url, "test", observer)
-        client = await stack.__aenter__()
-        ground = Ground(client, await make_streams(client, StreamSettings(), observer), observer)
-        sender = await Sender(ground).__aenter__()
+        port, ground = int(server.url.rsplit(":", 1)[1]), await stack.enter_async_context(on_ground(server.url))
+        sender = await started(ground)
         await sender.send(1000)
     await sender.send(1000, first=1000)  # nobody is there
     with embedded(tmp_path, port=port):
-        await eventually(lambda: asyncio.sleep(0, client.is_connected), bool)
+        await eventually(lambda: asyncio.sleep(0, ground.client.is_connected), bool)
         await sender.send(1000, first=2000)
         await sender.all_heard_in_the_end(3000)
         assert sorted(await numbers(ground)) == list(range(3000))
         assert set(sender.heard.values()) == {None}
-        await stack.__aexit__(None, None, None)
+        await stack.aclose()
 
 
 @pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="limits of another process are Linux's")
 async def test_a_server_whose_disk_is_full_acknowledges_nothing_that_it_did_not_store(tmp_path: Path) -> None:
-    observer = Observer()
+    stack = AsyncExitStack()
     with embedded(tmp_path) as server:
-        port = int(server.url.rsplit(":", 1)[1])
-        stack = connected(server.url, "test", observer)
-        client = await stack.__aenter__()
-        ground = Ground(client, await make_streams(client, StreamSettings(), observer), observer)
+        port, ground = int(server.url.rsplit(":", 1)[1]), await stack.enter_async_context(on_ground(server.url))
         resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (1 << 16, 1 << 16))
-        sender = await Sender(ground).__aenter__()
+        sender = await started(ground)
         await sender.send(1000)  # more than 64 KiB
         await eventually(lambda: asyncio.sleep(0, server.log.read_text()), lambda log: "failed to store a msg" in log)
         assert len(sender.heard) < 1000
     with embedded(tmp_path, port=port):  # there is room again
-        await eventually(lambda: asyncio.sleep(0, client.is_connected), bool)
+        await eventually(lambda: asyncio.sleep(0, ground.client.is_connected), bool)
         await sender.all_heard_in_the_end(1000)
         assert sorted(await numbers(ground)) == list(range(1000))
         assert set(sender.times.values()) == {1}
-        await stack.__aexit__(None, None, None)
+        await stack.aclose()

@@ -108,12 +108,12 @@ async def test_the_gap_that_cancelled_tasks_leave_is_closed_for_newcomers(ground
 
 async def test_an_end_further_off_than_anybody_waits_is_no_line(ground: Ground) -> None:
     meta = await ground.client.jetstream().key_value(subjects.META)
-    await meta.put(subjects.line_end("shared", "normal", 10.0), b"10.0 32503680000.0")  # the year 3000
+    await meta.put(subjects.line_end("shared", "normal", 10.0), b"32503680000.0")  # the year 3000
     assert await join(replica(ground), give_up_at=1e9 + 3600) == 1e9
-    assert float((await entry_of(ground)).split()[1]) == 1e9
+    assert float(await entry_of(ground)) == 1e9
 
 
-@pytest.mark.parametrize("entry", [b"", b"\xff", b"10.0 nan", b"10.0 inf", b"10.0", b"ten soon", b"1 2 3"])
+@pytest.mark.parametrize("entry", [b"", b"\xff", b"nan", b"inf", b"soon", b"1 2 3"])
 async def test_an_entry_that_nobody_can_read_is_no_line(ground: Ground, entry: bytes) -> None:
     meta = await ground.client.jetstream().key_value(subjects.META)
     await meta.put(subjects.line_end("shared", "normal", 10.0), entry)
@@ -169,7 +169,7 @@ async def test_behind_a_clock_that_is_set_back_the_line_is_as_long_as_before(gro
 
 async def test_behind_a_line_that_nobody_stands_in_any_more_tokens_are_not_left_lying(ground: Ground) -> None:
     meta = await ground.client.jetstream().key_value(subjects.META)
-    await meta.put(subjects.line_end("shared", "normal", 10.0), f"10.0 {time.time() + 3600}".encode())
+    await meta.put(subjects.line_end("shared", "normal", 10.0), b"%.6f" % (time.time() + 3600))
     async with ground.router(rules(), "r1"), ground.worker():
         for _ in range(3):  # the first finds the line; those after it stand behind it, but for tokens that would be nobody's
             await ground.publish(subjects.TASKS_INCOMING, {"worker_type": "echo", "payload": {}})
