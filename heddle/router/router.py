@@ -191,14 +191,14 @@ class Router:
             await going
 
     async def _wait(self, delivery: Delivery, task: Routable, wait: Wait, now: float) -> None:
-        """Hold the task if its token is near, else give it a place in the broker."""
+        """Hold the task if its token is near, else give it a place in the broker; who was held for long keeps its turn there."""
         tier, shared = self.rules.tiers[wait.tier], self._shared(wait.tier)
-        room = self._near < MOST_NEAR and _may_be_held(delivery)
+        room = self._near < MOST_NEAR
         if shared:
             place = await self._place_shared(task, wait, tier, now)
         else:
             place = self.lines.join(wait, task.priority, tier.rate or 1.0, now, came_up=delivery.since is not None, room=room)
-        if room and place - now < NEAR:
+        if room and _may_be_held(delivery) and place - now < NEAR:
             delivery.since = wait.since
             self._spawn(delivery, self._lease(delivery, task, tier, place) if shared else self._come_up(delivery, task, place))
         else:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
+from itertools import pairwise
 
 import pytest
 
@@ -116,12 +117,15 @@ async def test_who_comes_up_is_decided_afresh_under_the_rules_of_that_moment(gro
 
 
 async def test_a_new_task_stands_behind_those_who_wait(ground: Ground) -> None:
-    async with ground.router(rules("{rate: 4/s, burst: 1, max_wait: 60s}")), ground.worker():
+    async with ground.router(rules("{rate: 1/h, burst: 1, max_wait: 24h}")):
         await flood(ground, 8, "critical")
         await ground.empty(subjects.INCOMING)
         await flood(ground, 1, "critical", "late")
-        results = await ground.outcomes(9)
-    assert max(results, key=lambda result: result.metadata["hops"]["routed"]).task_id == "late0"
+        await ground.empty(subjects.INCOMING)
+        waiting = await stored_from(ground.client, subjects.DEFER, 1, "heddle.defer.>", 100)
+    places = sorted((float(place.headers[PLACE]), json.loads(place.body)["task_id"]) for place in waiting)
+    assert [task_id for _, task_id in places] == [*(f"t{number}" for number in range(1, 8)), "late0"]
+    assert all(after[0] - before[0] == pytest.approx(3600, abs=1e-3) for before, after in pairwise(places))
 
 
 async def test_a_flood_of_low_tasks_does_not_starve_a_critical_one(ground: Ground) -> None:
